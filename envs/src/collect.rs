@@ -1,0 +1,273 @@
+//! Collectors: a task and a behaviour policy as a source of episodes for a dataset.
+//!
+//! Episode `k` draws its world from stream `(seed, World, k)` and its actions from `(seed, Policy, k)`, so that it is the
+//! episode `k` that the same policy plays in a `VectorEnv` of that seed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use simulators::digits::DigitBank;
+use simulators::mnist_world::MnistWorld;
+use simulators::rng::{Purpose, Seed, stream};
+use simulators::world::World;
+
+use crate::buffer::{Dtype, Scalar};
+use crate::coverage::{CoverageError, CoveragePlanner};
+use crate::dataset::{self, ColumnSpec, DatasetHeader, EpisodeBuffer, EpisodeSource, Length};
+use crate::env::{Env, EnvError, EnvSpec};
+use crate::tasks::mnist_world::MnistWorldEnv;
+
+/// How to collect.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CollectConfig {
+    /// Seed of every episode.
+    pub seed: Seed,
+    /// Which ground truth to record beside what the agent sees.
+    pub truth: Truth,
+}
+
+/// Ground truth columns, where a task has them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Truth {
+    /// None: the smallest dataset.
+    None,
+    /// State: where everything is.
+    State,
+    /// State, and per pixel what is seen there.
+    #[default]
+    Full,
+}
+
+/// Why a collector could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// The task itself could not be made.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// The collector cannot do its work in such a world.
+    #[error("{env}: the collector cannot show the whole world")]
+    Coverage {
+        /// Id of the env.
+        env: String,
+        /// With the numbers.
+        source: CoverageError,
+    },
+    /// The task has no time limit.
+    #[error("{env}: episodes have no end to collect up to")]
+    Endless {
+        /// Id of the env.
+        env: String,
+    },
+}
+
+/// Columns that every env has, in the order in which collectors fill them.
+mod column {
+    pub const OBSERVATIONS: usize = 0;
+    pub const ACTIONS: usize = 1;
+    pub const REWARDS: usize = 2;
+    pub const TERMINATIONS: usize = 3;
+    pub const TRUNCATIONS: usize = 4;
+    // Those of MNIST World follow.
+    pub const CAMERA: usize = 5;
+    pub const POSITIONS: usize = 6;
+    pub const VELOCITIES: usize = 7;
+    pub const LABELS: usize = 8;
+    pub const ENTITY: usize = 9;
+}
+
+fn env_columns(spec: &EnvSpec) -> Vec<ColumnSpec> {
+    let (observation, action) = (&spec.observation, &spec.action);
+    vec![
+        ColumnSpec::observations("observations", on_disk(observation.dtype()), &observation.shape()),
+        ColumnSpec::steps("actions", on_disk(action.dtype()), &action.shape()),
+        ColumnSpec::steps("rewards", dataset::Dtype::F32, &[]),
+        ColumnSpec::steps("terminations", dataset::Dtype::Bool, &[]),
+        ColumnSpec::steps("truncations", dataset::Dtype::Bool, &[]),
+    ]
+}
+
+fn on_disk(dtype: Dtype) -> dataset::Dtype {
+    match dtype {
+        Dtype::Uint8 => dataset::Dtype::U8,
+        Dtype::Int8 => dataset::Dtype::I8,
+        Dtype::Int64 => dataset::Dtype::I64,
+        Dtype::Float32 => dataset::Dtype::F32,
+    }
+}
+
+fn header(spec: &EnvSpec, seed: Seed, collector: &serde_json::Value) -> DatasetHeader {
+    DatasetHeader {
+        env_id: spec.id.clone(),
+        env_version: spec.version(),
+        config: json!({ "env": spec.config, "collector": collector }),
+        spaces: json!({ "observation": spec.observation, "action": spec.action }),
+        fps: spec.fps,
+        seed,
+    }
+}
+
+/// `MnistWorld-v0` looked at by a covering walk: see [`CoveragePlanner`]. Drives the simulator directly.
+///
+/// Columns beside those of every env, with `truth = "state"`: `truth.camera [T+1, 2]` i16, `truth.positions [T+1, N, 2]` i16,
+/// `truth.velocities [T+1, N, 2]` i8, all as `(x, y)`, and `truth.labels [N]` u8 once an episode; with `"full"` also
+/// `truth.entity [T+1, w, w]` u8: 0 the background, `i + 1` the digit with most ink at that pixel.
+pub struct MnistWorldSource {
+    spec: EnvSpec,
+    world: MnistWorld,
+    planner: CoveragePlanner,
+    steps: usize,
+    collect: CollectConfig,
+}
+
+impl MnistWorldSource {
+    /// A collector for this task.
+    ///
+    /// # Errors
+    /// If walks of that length hardly ever cover the world.
+    pub fn new(env: &MnistWorldEnv, collect: &CollectConfig) -> Result<Self, CollectError> {
+        let config = env.config();
+        let planner = CoveragePlanner::new(&config.world, config.context)
+            .map_err(|source| CollectError::Coverage { env: env.spec().id.clone(), source })?;
+        let steps = config.steps() as usize;
+        Ok(Self { spec: env.spec().clone(), world: env.world().clone(), planner, steps, collect: *collect })
+    }
+}
+
+impl EpisodeSource for MnistWorldSource {
+    fn header(&self) -> DatasetHeader {
+        // Files keep their name when their content changes, so the digits themselves are part of what made the episodes.
+        let digits = fingerprint(self.world.bank());
+        let collector = json!({ "policy": "coverage_walk", "truth": self.collect.truth, "digits_blake3": digits });
+        header(&self.spec, self.collect.seed, &collector)
+    }
+
+    fn columns(&self) -> Vec<ColumnSpec> {
+        let (n, window) = (self.world.config().digits, self.world.config().window);
+        let mut columns = env_columns(&self.spec);
+        if self.collect.truth >= Truth::State {
+            columns.extend([
+                ColumnSpec::observations("truth.camera", dataset::Dtype::I16, &[2]),
+                ColumnSpec::observations("truth.positions", dataset::Dtype::I16, &[n, 2]),
+                ColumnSpec::observations("truth.velocities", dataset::Dtype::I8, &[n, 2]),
+                ColumnSpec::episode("truth.labels", dataset::Dtype::U8, &[n]),
+            ]);
+        }
+        if self.collect.truth == Truth::Full {
+            columns.push(ColumnSpec::observations("truth.entity", dataset::Dtype::U8, &[window, window]));
+        }
+        columns
+    }
+
+    fn length(&self) -> Length {
+        Length::Fixed(self.steps)
+    }
+
+    fn record(&self, k: u64, episode: &mut EpisodeBuffer<'_>) {
+        let mut rng = stream(self.collect.seed, Purpose::Policy, k);
+        let (moves, _) = episode.rows_mut::<i8>(column::ACTIONS)[..2 * self.steps].as_chunks_mut::<2>();
+        if let Err(error) = self.planner.clone().plan(&mut rng, moves) {
+            episode.fail(error.to_string());
+            return;
+        }
+        let mut world = self.world.clone();
+        world.reset(&mut stream(self.collect.seed, Purpose::World, k));
+        self.look(&world, 0, episode);
+        for t in 0..self.steps {
+            let action: &[i8] = episode.row_mut(column::ACTIONS, t);
+            world.step([action[0], action[1]]);
+            self.look(&world, t + 1, episode);
+        }
+        if self.collect.truth >= Truth::State {
+            episode.row_mut(column::LABELS, 0).copy_from_slice(world.digit_labels());
+        }
+        // Rewards and terminations stay zero.
+        episode.row_mut::<u8>(column::TRUNCATIONS, self.steps - 1)[0] = 1;
+    }
+}
+
+impl MnistWorldSource {
+    /// Writes row `t` of everything that there is `T + 1` times.
+    fn look(&self, world: &MnistWorld, t: usize, episode: &mut EpisodeBuffer<'_>) {
+        world.render(episode.row_mut(column::OBSERVATIONS, t));
+        if self.collect.truth >= Truth::State {
+            episode.row_mut(column::CAMERA, t).copy_from_slice(&world.camera());
+            episode.row_mut(column::POSITIONS, t).copy_from_slice(world.positions().as_flattened());
+            episode.row_mut(column::VELOCITIES, t).copy_from_slice(world.velocities().as_flattened());
+        }
+        if self.collect.truth == Truth::Full {
+            world.entity_mask(episode.row_mut(column::ENTITY, t));
+        }
+    }
+}
+
+/// Identifies the images of a bank.
+fn fingerprint(bank: &DigitBank) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(bank.labels());
+    for image in 0..bank.len() {
+        hasher.update(bank.patch(image));
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Any env with a time limit, in uniformly random actions; no ground truth.
+pub struct RandomWalkSource<E> {
+    env: E,
+    steps: usize,
+    seed: Seed,
+}
+
+impl<E: Env + Clone> RandomWalkSource<E> {
+    /// A collector for this env.
+    ///
+    /// # Errors
+    /// If episodes have no time limit.
+    pub fn new(env: E, collect: &CollectConfig) -> Result<Self, CollectError> {
+        match env.spec().max_steps {
+            Some(steps) => Ok(Self { steps: steps as usize, seed: collect.seed, env }),
+            None => Err(CollectError::Endless { env: env.spec().id.clone() }),
+        }
+    }
+}
+
+impl<E: Env + Clone> EpisodeSource for RandomWalkSource<E> {
+    fn header(&self) -> DatasetHeader {
+        header(self.env.spec(), self.seed, &json!({ "policy": "random_walk" }))
+    }
+
+    fn columns(&self) -> Vec<ColumnSpec> {
+        env_columns(self.env.spec())
+    }
+
+    fn length(&self) -> Length {
+        Length::AtMost(self.steps)
+    }
+
+    fn record(&self, k: u64, episode: &mut EpisodeBuffer<'_>) {
+        let mut env = self.env.clone();
+        let space = env.spec().action.clone();
+        let mut action = vec![E::Action::from_f64(0.0); space.size()];
+        let mut policy_rng = stream(self.seed, Purpose::Policy, k);
+        let mut world_rng = stream(self.seed, Purpose::World, k);
+        env.reset(&mut world_rng, episode.row_mut(column::OBSERVATIONS, 0));
+        for t in 0..self.steps {
+            space.sample(&mut policy_rng, &mut action);
+            episode.row_mut(column::ACTIONS, t).copy_from_slice(&action);
+            let outcome = env.step(&action, &mut world_rng, episode.row_mut(column::OBSERVATIONS, t + 1));
+            if !outcome.reward.is_finite() {
+                episode.fail(format!("the reward of step {t} is {}", outcome.reward));
+                return;
+            }
+            episode.row_mut::<f32>(column::REWARDS, t)[0] = outcome.reward;
+            let truncated = t + 1 == self.steps;
+            episode.row_mut::<u8>(column::TERMINATIONS, t)[0] = outcome.terminated.into();
+            episode.row_mut::<u8>(column::TRUNCATIONS, t)[0] = truncated.into();
+            if outcome.terminated || truncated {
+                episode.set_steps(t + 1);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Every task by its id: the one list that the command line, the collectors and the conformance suite walk.
+
+use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::collect::{CollectConfig, CollectError, MnistWorldSource, RandomWalkSource};
+use crate::dataset::EpisodeSource;
+use crate::env::{Env, EnvError};
+use crate::tasks::mnist_world::MnistWorldEnv;
+use crate::tasks::mnist_world_track::MnistWorldTrackEnv;
+use crate::vector::{BatchEnv, VectorConfig, VectorEnv};
+
+/// An env that can be registered: it has a name and is built from a configuration.
+pub trait Task: Env + Clone {
+    /// Id with version, such as `MnistWorld-v0`; the version rises whenever a change alters trajectories.
+    const ID: &'static str;
+    /// Name on the command line: the newest version of this task.
+    const ALIAS: &'static str;
+    /// One line that says what it is.
+    const ABOUT: &'static str;
+    /// Everything that can be set; its default is a sensible task.
+    type Config: Serialize + DeserializeOwned + Default;
+
+    /// Builds the task; the copies in a batch share what is large.
+    ///
+    /// # Errors
+    /// A field out of range, or a file that cannot be read.
+    fn build(config: Self::Config) -> Result<Self, EnvError>;
+}
+
+type Make = fn(&Value, &VectorConfig) -> Result<Box<dyn BatchEnv>, EnvError>;
+type MakeSource = fn(&Value, &CollectConfig) -> Result<Box<dyn EpisodeSource>, CollectError>;
+
+/// A registered task.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Id with version.
+    pub id: &'static str,
+    /// Name on the command line.
+    pub alias: &'static str,
+    /// One line that says what it is.
+    pub about: &'static str,
+    resolve: fn(&Value) -> Result<Value, EnvError>,
+    make: Make,
+    source: MakeSource,
+}
+
+/// The registered tasks.
+#[must_use]
+pub fn entries() -> &'static [Entry] {
+    const ENTRIES: &[Entry] = &[
+        Entry::of::<MnistWorldEnv>(|config, collect| {
+            Ok(Box::new(MnistWorldSource::new(&build::<MnistWorldEnv>(config)?, collect)?))
+        }),
+        Entry::of::<MnistWorldTrackEnv>(random_walk::<MnistWorldTrackEnv>),
+    ];
+    ENTRIES
+}
+
+/// An id that no task has.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no env is called `{id}`; {}", if close.is_empty() { format!("there are: {}", known.join(", ")) } else { format!("did you mean {}?", close.join(" or ")) })]
+pub struct UnknownEnv {
+    /// What was asked for.
+    pub id: String,
+    /// Registered names that look like it, likest first.
+    pub close: Vec<&'static str>,
+    /// All registered ids.
+    pub known: Vec<&'static str>,
+}
+
+/// The task of this id or command-line name; upper and lower case are the same.
+///
+/// # Errors
+/// There is none; the error lists those whose names are close.
+pub fn find(id: &str) -> Result<&'static Entry, UnknownEnv> {
+    if let Some(entry) =
+        entries().iter().find(|entry| [entry.id, entry.alias].iter().any(|n| n.eq_ignore_ascii_case(id)))
+    {
+        return Ok(entry);
+    }
+    let wanted = id.to_ascii_lowercase();
+    let names = entries().iter().flat_map(|entry| [entry.id, entry.alias]);
+    let likeness = |name: &str| strsim::jaro_winkler(&wanted, &name.to_ascii_lowercase());
+    let mut close: Vec<_> = names.map(|name| (likeness(name), name)).filter(|&(like, _)| like > 0.8).collect();
+    close.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    Err(UnknownEnv {
+        id: id.to_owned(),
+        close: close.into_iter().map(|(_, name)| name).collect(),
+        known: entries().iter().map(|entry| entry.id).collect(),
+    })
+}
+
+impl Entry {
+    const fn of<T: Task>(source: MakeSource) -> Self {
+        Self {
+            id: T::ID,
+            alias: T::ALIAS,
+            about: T::ABOUT,
+            resolve: |config| {
+                let config = parse::<T>(config)?;
+                Ok(serde_json::to_value(config).expect("a configuration is plain data"))
+            },
+            make: |config, vector| Ok(Box::new(VectorEnv::new(vector, &build::<T>(config)?)?)),
+            source,
+        }
+    }
+
+    /// The whole configuration: what `config` says, and the default of everything else. An empty object gives the
+    /// defaults.
+    ///
+    /// # Errors
+    /// An unknown field or a wrong type.
+    pub fn resolve(&self, config: &Value) -> Result<Value, EnvError> {
+        (self.resolve)(config)
+    }
+
+    /// Builds `N` envs from a configuration, in which everything may be left out.
+    ///
+    /// # Errors
+    /// An unknown field, a wrong type, a value out of range, or a file that cannot be read.
+    pub fn make(&self, config: &Value, vector: &VectorConfig) -> Result<Box<dyn BatchEnv>, EnvError> {
+        (self.make)(config, vector)
+    }
+
+    /// The collector of this task: episodes for a dataset.
+    ///
+    /// # Errors
+    /// As [`Entry::make`], or a collector that cannot do its work in such a world.
+    pub fn source(&self, config: &Value, collect: &CollectConfig) -> Result<Box<dyn EpisodeSource>, CollectError> {
+        (self.source)(config, collect)
+    }
+}
+
+/// The collector of a task that has none of its own.
+fn random_walk<T: Task>(config: &Value, collect: &CollectConfig) -> Result<Box<dyn EpisodeSource>, CollectError> {
+    Ok(Box::new(RandomWalkSource::new(build::<T>(config)?, collect)?))
+}
+
+fn parse<T: Task>(config: &Value) -> Result<T::Config, EnvError> {
+    T::Config::deserialize(config).map_err(|source| EnvError::Parse { env: T::ID.to_owned(), source })
+}
+
+fn build<T: Task>(config: &Value) -> Result<T, EnvError> {
+    T::build(parse::<T>(config)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ids_and_aliases_find_their_task_and_typos_get_advice() {
+        assert_eq!(find("MnistWorld-v0").unwrap().id, "MnistWorld-v0");
+        assert_eq!(find("mnist-world-track").unwrap().id, "MnistWorldTrack-v0");
+        let message = find("mnist_wrld").err().unwrap().to_string();
+        assert!(message.starts_with("no env is called `mnist_wrld`; did you mean mnist-world"), "{message}");
+        let message = find("zzz").err().unwrap().to_string();
+        assert_eq!(message, "no env is called `zzz`; there are: MnistWorld-v0, MnistWorldTrack-v0");
+    }
+
+    #[test]
+    fn ids_are_versioned_and_unique() {
+        let mut names: Vec<_> = entries().iter().flat_map(|entry| [entry.id, entry.alias]).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        for entry in entries() {
+            let (_, version) = entry.id.rsplit_once("-v").unwrap();
+            assert!(version.parse::<u32>().is_ok(), "{}", entry.id);
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_closed_and_resolves_to_all_its_fields() {
+        for entry in entries() {
+            let error = entry.resolve(&json!({"wolrd": 1})).unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains("unknown field `wolrd`") && cause.contains("`world`"), "{cause}");
+            let resolved = entry.resolve(&json!({})).unwrap();
+            assert_eq!(entry.resolve(&resolved).unwrap(), resolved);
+        }
+        let resolved = find("mnist-world").unwrap().resolve(&json!({"world": {"digits": 2}})).unwrap();
+        assert_eq!((&resolved["world"]["digits"], &resolved["world"]["world"]), (&json!(2), &json!(50)));
+    }
+}

@@ -1,0 +1,126 @@
+//! What a collector records is what the same policy plays in a vectorised env.
+#![expect(clippy::unwrap_used, reason = "a test fails where a helper panics")]
+
+use envs::batch::StepBatch;
+use envs::buffer::Buffer;
+use envs::collect::{CollectConfig, Truth};
+use envs::dataset::RecordedEpisode;
+use envs::policy::{CoverageWalk, Policy, RandomWalk};
+use envs::registry::find;
+use envs::tasks::mnist_world::MnistWorldEnvConfig;
+use envs::vector::{AutoresetMode, Reset, VectorConfig};
+use serde_json::{Value, json};
+use simulators::rng::Seed;
+
+const SEED: Seed = Seed(11);
+
+fn small_world() -> Value {
+    json!({ "world": { "world": 24, "window": 16, "digits": 2, "digit_px": 14, "step": 6 }, "context": 25, "horizon": 5,
+            "digits": { "kind": "drawn", "per_label": 3 } })
+}
+
+/// Plays `env` with `policy` in two rows and compares episodes 0 and 1 with what its collector recorded.
+fn recorded_is_played(env: &str, config: &Value, policy: &mut dyn Policy) {
+    let entry = find(env).unwrap();
+    let source = entry.source(config, &CollectConfig { seed: SEED, truth: Truth::Full }).unwrap();
+    let vector = VectorConfig { num_envs: 2, seed: SEED, autoreset: AutoresetMode::Disabled, max_steps: None };
+    let mut envs = entry.make(config, &vector).unwrap();
+    let mut out = StepBatch::for_spec(envs.spec(), 2);
+    envs.reset(Reset::Next, out.obs_mut()).unwrap();
+    let (obs_len, action_len) = (envs.spec().observation.size(), envs.spec().action.size());
+    let mut actions = Buffer::zeros(envs.spec().action.dtype(), 2 * action_len);
+    let episodes: Vec<_> = (0..2).map(|k| RecordedEpisode::new(&*source, k).unwrap()).collect();
+    let steps = envs.spec().max_steps.unwrap() as usize;
+    for t in 0..=steps {
+        for (row, episode) in episodes.iter().enumerate() {
+            assert_eq!(episode.steps(), steps);
+            let frame = &episode.column::<u8>("observations")[t * obs_len..][..obs_len];
+            assert_eq!(frame, out.obs().bytes(row * obs_len, obs_len), "{env}: frame {t} of episode {row}");
+        }
+        if t == steps {
+            break;
+        }
+        policy.act(&*envs, out.obs(), &mut actions).unwrap();
+        envs.step(&actions, &mut out).unwrap();
+        for (row, episode) in episodes.iter().enumerate() {
+            let action = &episode.column::<i8>("actions")[t * action_len..][..action_len];
+            assert_eq!(action, &actions.get::<i8>().unwrap()[row * action_len..][..action_len], "{env}: action {t}");
+            assert_eq!(episode.column::<f32>("rewards")[t].to_bits(), out.reward()[row].to_bits());
+            let stop = (out.stop()[row].terminated, out.stop()[row].truncated);
+            let flag = |name| episode.column::<u8>(name)[t] == 1;
+            assert_eq!((flag("terminations"), flag("truncations")), stop, "{env}: step {t}");
+        }
+    }
+}
+
+#[test]
+fn mnist_world_is_recorded_as_the_covering_walk_plays_it() {
+    let config: MnistWorldEnvConfig = serde_json::from_value(small_world()).unwrap();
+    recorded_is_played("MnistWorld-v0", &small_world(), &mut CoverageWalk::new(&config).unwrap());
+}
+
+#[test]
+fn any_other_env_is_recorded_as_the_random_walk_plays_it() {
+    let config = json!({ "steps": 9, "digits": { "kind": "drawn", "per_label": 3 } });
+    recorded_is_played("MnistWorldTrack-v0", &config, &mut RandomWalk::default());
+}
+
+#[test]
+fn truth_columns_hold_the_state_behind_each_frame() {
+    let source =
+        find("mnist-world").unwrap().source(&small_world(), &CollectConfig { seed: SEED, truth: Truth::Full }).unwrap();
+    let episode = RecordedEpisode::new(&*source, 3).unwrap();
+    let (camera, positions, velocities) = (
+        episode.column::<i16>("truth.camera"),
+        episode.column::<i16>("truth.positions"),
+        episode.column::<i8>("truth.velocities"),
+    );
+    let actions = episode.column::<i8>("actions");
+    let wrap = |v: i16| v.rem_euclid(24);
+    for t in 0..episode.steps() {
+        for axis in 0..2 {
+            assert_eq!(camera[2 * t + 2 + axis], wrap(camera[2 * t + axis] + i16::from(actions[2 * t + axis])));
+        }
+        for i in 0..4 {
+            assert_eq!(positions[4 * (t + 1) + i], wrap(positions[4 * t + i] + i16::from(velocities[4 * t + i])));
+        }
+    }
+    // The camera rests as the first target frame is made.
+    assert_eq!(actions[2 * 24..2 * 25], [0, 0]);
+    assert_eq!(episode.column::<u8>("truth.labels").len(), 2);
+    // Ink is where an entity is, and nowhere else.
+    let (frames, entity) = (episode.column::<u8>("observations"), episode.column::<u8>("truth.entity"));
+    assert!(frames.iter().zip(entity).all(|(&ink, &id)| (ink > 0) == (id > 0)));
+}
+
+#[test]
+fn truth_levels_choose_the_columns() {
+    let names = |truth| {
+        let source = find("mnist-world").unwrap().source(&small_world(), &CollectConfig { seed: SEED, truth }).unwrap();
+        source.columns().into_iter().map(|column| column.name).collect::<Vec<_>>()
+    };
+    let always = ["observations", "actions", "rewards", "terminations", "truncations"];
+    let state = ["truth.camera", "truth.positions", "truth.velocities", "truth.labels"];
+    assert_eq!(names(Truth::None), always);
+    assert_eq!(names(Truth::State), [&always[..], &state[..]].concat());
+    assert_eq!(names(Truth::Full), [&always[..], &state[..], &["truth.entity"]].concat());
+}
+
+#[test]
+fn a_world_that_cannot_be_covered_is_refused_before_recording() {
+    let config = json!({ "world": { "step": 0 }, "digits": { "kind": "drawn", "per_label": 1 } });
+    let error = find("mnist-world").unwrap().source(&config, &CollectConfig::default()).err().unwrap();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("`step` 0") && cause.contains("`context` is 50"), "{cause}");
+}
+
+#[test]
+fn other_policies_are_refused_by_name() {
+    let config: MnistWorldEnvConfig = serde_json::from_value(small_world()).unwrap();
+    let mut walk = CoverageWalk::new(&config).unwrap();
+    let mut envs = find("mnist-world-track").unwrap().make(&json!({}), &VectorConfig::default()).unwrap();
+    let mut out = StepBatch::for_spec(envs.spec(), 1);
+    envs.reset(Reset::Next, out.obs_mut()).unwrap();
+    let error = walk.act(&*envs, out.obs(), &mut Buffer::I8(vec![0; 2])).unwrap_err().to_string();
+    assert_eq!(error, "the policy CoverageWalk acts in MnistWorld-v0 only, this is MnistWorldTrack-v0");
+}

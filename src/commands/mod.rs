@@ -1,0 +1,10 @@
+//! One command a file.
+
+pub mod bench;
+pub mod collect;
+pub mod data;
+pub mod doctor;
+pub mod envs;
+pub mod eval;
+pub mod quickstart;
+pub mod train;

@@ -1,0 +1,32 @@
+//! The `mindseye` program: parse, run, exit code.
+
+mod cli;
+mod commands;
+mod failure;
+mod run_config;
+mod run_dir;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error, cli.json),
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let threads = terminal::threads(cli.threads)?;
+    match &cli.command {
+        Command::Envs(args) => commands::envs::run(args, cli.json),
+        Command::Collect(args) => commands::collect::run(args, cli.json),
+        Command::Data(args) => commands::data::run(args, cli.json),
+        Command::Train(args) => commands::train::run(args, threads, cli.json),
+        _ => Ok(()),
+    }
+}

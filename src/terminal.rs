@@ -1,0 +1,137 @@
+//! What a person sees and does while something runs: bars, lines, signals, threads.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+
+use crate::failure::usage;
+
+/// A flag that the first SIGINT, SIGTERM or SIGUSR1 raises; a second SIGINT ends the program at once.
+///
+/// # Errors
+/// If the system refuses to register a handler.
+pub fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGUSR1] {
+        // Registered first, it acts on the signal that comes when the flag is already up.
+        if signal == SIGINT {
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop)).context("cannot handle signals")?;
+        }
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot handle signals")?;
+    }
+    Ok(stop)
+}
+
+/// Sets rayon's threads; the number of them.
+///
+/// # Errors
+/// If the number is out of range.
+pub fn threads(asked: Option<usize>) -> Result<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = asked.unwrap_or(cores);
+    if !(1..=cores * 4).contains(&threads) {
+        return Err(usage(format!("--threads {threads}: allowed is 1..={}", cores * 4)));
+    }
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start threads")?;
+    Ok(threads)
+}
+
+/// A bar on a terminal; elsewhere a line each time another twentieth is done.
+pub struct Progress {
+    bar: ProgressBar,
+    what: &'static str,
+    plain: bool,
+    shown: std::cell::Cell<u64>,
+}
+
+impl Progress {
+    /// A bar of `total` steps, `what` they are; silent with `--json`.
+    pub fn new(what: &'static str, total: u64, json: bool) -> Self {
+        let plain = !std::io::stderr().is_terminal();
+        let target = if json || plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
+        let style = ProgressStyle::with_template("{prefix:>9} {bar:32} {pos}/{len}  {per_sec}  eta {eta}  {msg}")
+            .expect("the template is ours");
+        let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style).with_prefix(what);
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Self { bar, what, plain: plain && !json, shown: std::cell::Cell::new(0) }
+    }
+
+    /// `done` steps are done; `message` says more.
+    pub fn at(&self, done: u64, message: impl FnOnce() -> String) {
+        let total = self.bar.length().unwrap_or(1).max(1);
+        self.bar.set_position(done);
+        let twentieth = done * 20 / total;
+        if self.plain && twentieth > self.shown.get() {
+            self.shown.set(twentieth);
+            eprintln!("{:>9} {done}/{total}  {}", self.what, message());
+        } else if !self.plain {
+            self.bar.set_message(message());
+        }
+    }
+
+    /// Says a line above the bar.
+    pub fn say(&self, line: &str) {
+        if self.plain {
+            eprintln!("{line}");
+        } else {
+            self.bar.println(line);
+        }
+    }
+
+    /// Leaves the bar as it is.
+    pub fn finish(&self) {
+        self.bar.abandon();
+    }
+}
+
+/// `1.5 GB`.
+pub fn bytes(n: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", units[unit]) }
+}
+
+/// `2 h 05 min`, `3 min 20 s`, `4.2 s`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// `12,345,678`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_as_people_write_them() {
+        assert_eq!([count(7), count(1234), count(1_234_567)], ["7", "1,234", "1,234,567"]);
+        assert_eq!([bytes(999), bytes(1_500_000_000)], ["999 B", "1.5 GB"]);
+        assert_eq!([duration(4.24), duration(200.0), duration(7500.0)], ["4.2 s", "3 min 20 s", "2 h 05 min"]);
+    }
+}
