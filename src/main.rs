@@ -27,6 +27,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Collect(args) => commands::collect::run(args, cli.json),
         Command::Data(args) => commands::data::run(args, cli.json),
         Command::Train(args) => commands::train::run(args, threads, cli.json),
+        Command::Eval(args) => commands::eval::run(args, threads, cli.json),
         _ => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ pub mod adam;
 pub mod belief;
 pub mod checkpoint;
 pub mod clips;
+pub mod evaluate;
 pub mod flowm;
 pub mod libtorch;
 pub mod linear_rnn;
