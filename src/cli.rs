@@ -153,7 +153,7 @@ pub enum DataCommand {
   mindseye train flowm --data data/train --preset small --set model.v_range=0 --out runs/no_vc
   mindseye train flowm --data data/train --out runs/tiny --resume")]
 pub struct TrainArgs {
-    /// The model: flowm or linear_rnn.
+    /// The model: flowm or `linear_rnn`.
     pub model: String,
     /// The dataset.
     #[arg(long, value_name = "DIR")]

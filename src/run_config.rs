@@ -136,7 +136,11 @@ fn given_in(path: &str, cause: &str, layers: &Layers) -> String {
     }
     let Some(file) = &layers.config else { return String::new() };
     let text = fs::read_to_string(file).unwrap_or_default();
-    let line = text.lines().position(|line| line.split('=').next().is_some_and(|left| left.trim().trim_matches(['[', ']']).split('.').any(|part| part == key)));
+    let line = text.lines().position(|line| {
+        line.split('=')
+            .next()
+            .is_some_and(|left| left.trim().trim_matches(['[', ']']).split('.').any(|part| part == key))
+    });
     line.map_or_else(String::new, |line| format!(" (given in {}:{})", file.display(), line + 1))
 }
 

@@ -20,7 +20,8 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>> {
     for signal in [SIGINT, SIGTERM, SIGUSR1] {
         // Registered first, it acts on the signal that comes when the flag is already up.
         if signal == SIGINT {
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop)).context("cannot handle signals")?;
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+                .context("cannot handle signals")?;
         }
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot handle signals")?;
     }

@@ -87,7 +87,10 @@ pub fn record(
     let outcome = collect(source.as_ref(), out, request, Control { stop: &stop, progress: &show })?;
     bar.lock().expect("the bar does not panic").finish();
     if outcome.stopped {
-        let done = format!("{} of {} episodes are committed; run the same command to go on", outcome.now.episodes, request.episodes);
+        let done = format!(
+            "{} of {} episodes are committed; run the same command to go on",
+            outcome.now.episodes, request.episodes
+        );
         return Err(Stopped(done).into());
     }
     Ok(outcome)
@@ -104,9 +107,10 @@ fn mnist_files(folder: &Path, split: &str) -> Result<Table> {
             names.iter().filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().contains(kind))).collect();
         // The larger training file where both are there.
         fitting.sort_by_key(|path| !path.to_string_lossy().contains("train-"));
-        fitting.first().map(|path| path.to_string_lossy().into_owned()).ok_or_else(|| {
-            usage(format!("--mnist {}: no file named like *{kind}* (gzip or not)", folder.display()))
-        })
+        fitting
+            .first()
+            .map(|path| path.to_string_lossy().into_owned())
+            .ok_or_else(|| usage(format!("--mnist {}: no file named like *{kind}* (gzip or not)", folder.display())))
     };
     let mut table = Table::new();
     table.insert("kind".into(), "idx".into());

@@ -26,7 +26,13 @@ pub fn run(args: &DataArgs, json: bool) -> Result<()> {
             println!("  digest       {}", info.digest);
             println!("  columns");
             for column in &description.columns {
-                println!("    {:<18} {:<5} {:?} per {:?}", column.name, column.dtype.name(), column.shape, column.follows);
+                println!(
+                    "    {:<18} {:<5} {:?} per {:?}",
+                    column.name,
+                    column.dtype.name(),
+                    column.shape,
+                    column.follows
+                );
             }
             println!("  configuration\n{}", indented(&toml::to_string_pretty(&description.source.config)?));
             Ok(())
@@ -51,12 +57,17 @@ pub fn run(args: &DataArgs, json: bool) -> Result<()> {
                     if report.damage.is_empty() { "all as committed" } else { "damaged" }
                 );
             }
-            anyhow::ensure!(report.damage.is_empty(), "{}: {} places are damaged", dataset.display(), report.damage.len());
+            anyhow::ensure!(
+                report.damage.is_empty(),
+                "{}: {} places are damaged",
+                dataset.display(),
+                report.damage.len()
+            );
             Ok(())
         }
     }
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}\n")).collect()
+    text.lines().flat_map(|line| ["    ", line, "\n"]).collect()
 }

@@ -10,7 +10,7 @@ use envs::registry::find;
 use serde_json::json;
 use simulators::rng::Seed;
 use world_models::clips::ClipLoader;
-use world_models::evaluate::evaluate_memory;
+use world_models::evaluate::{Questions, evaluate_memory};
 use world_models::libtorch;
 use world_models::memory::baselines::MeanFrame;
 use world_models::memory::html::write_html;
@@ -78,10 +78,7 @@ pub fn memory(args: &MemoryArgs, threads: usize, json: bool) -> Result<()> {
     let examples = evaluate_memory(
         loaded.model.as_ref(),
         &mut loader,
-        &windows,
-        context as usize,
-        args.batch_size,
-        EXAMPLES,
+        Questions { windows: &windows, context: context as usize, batch: args.batch_size, examples: EXAMPLES },
         &mut evaluation,
         &mut |done| bar.at(done as u64, String::new),
     )?;

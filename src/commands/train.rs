@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use envs::dataset::{Clips, Dataset};
+use envs::dataset::{Clips, ColumnSpec, Dataset};
 use serde_json::json;
 use simulators::rng::Seed;
 use toml::{Table, Value};
@@ -34,7 +34,7 @@ pub fn run(args: &TrainArgs, threads: usize, json: bool) -> Result<()> {
     }
     check(&config, &dataset)?;
     let about = json!({ "digest": dataset.digest(), "episodes": dataset.len() });
-    let outcome = run_training(&run, &config, Arc::clone(&dataset), about, args, threads, json)?;
+    let outcome = run_training(&run, &config, Arc::clone(&dataset), &about, args, threads, json)?;
     let Some(outcome) = outcome else { return Ok(()) };
     if outcome.stopped {
         let done = format!("{} of {} updates are saved; add --resume to go on", outcome.update, config.train.updates);
@@ -53,7 +53,7 @@ fn run_training(
     run: &RunDir,
     config: &RunConfig,
     dataset: Arc<Dataset>,
-    about: serde_json::Value,
+    about: &serde_json::Value,
     args: &TrainArgs,
     threads: usize,
     json: bool,
@@ -93,7 +93,7 @@ fn run_training(
         return Ok(None);
     }
     if resume.is_none() {
-        run.begin(config, &about)?;
+        run.begin(config, about)?;
     }
     let stop = terminal::stop_flag()?;
     let from = training::From { resume: resume.as_ref(), weights: start_from.as_ref() };
@@ -176,7 +176,7 @@ fn check(config: &RunConfig, dataset: &Dataset) -> Result<()> {
             observations.shape
         )));
     }
-    let actions = dataset.columns().iter().find(|column| column.name == "actions").map_or(0, |column| column.row_len());
+    let actions = dataset.columns().iter().find(|column| column.name == "actions").map_or(0, ColumnSpec::row_len);
     if matches!(config.model, WorldModelConfig::Flowm(_) | WorldModelConfig::LinearRnn(_)) && actions != 2 {
         return Err(usage(format!("the model takes actions (dx, dy), those of {path} have {actions} numbers")));
     }

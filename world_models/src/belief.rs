@@ -26,7 +26,6 @@ impl Belief {
     ///
     /// # Panics
     /// If the belief has no such part: a belief was given to a model of another kind.
-    #[must_use]
     pub fn part(&self, name: &str) -> &Tensor {
         self.tensors.get(name).unwrap_or_else(|| {
             panic!("this belief has no `{name}`, only {:?}: it belongs to another model", self.tensors.keys())
@@ -65,12 +64,10 @@ impl Clip {
         self.frames.size()[1]
     }
     /// The frame at `t`, `[B, C, H, W]`.
-    #[must_use]
     pub fn frame(&self, t: i64) -> Tensor {
         self.frames.select(1, t)
     }
     /// The action that led to frame `t`, `[B, A]`.
-    #[must_use]
     pub fn action(&self, t: i64) -> Tensor {
         self.actions.select(1, t)
     }

@@ -153,9 +153,8 @@ pub fn save(
     optimizer: &Named,
     keep: usize,
 ) -> Result<PathBuf, CheckpointError> {
-    let json = |value: &dyn erased::Json| value.pretty();
     let files: [(&str, Vec<u8>); 4] = [
-        (CONFIG, json(&config)),
+        (CONFIG, json(config)),
         (MODEL, tensors_to_bytes(model)),
         (OPTIMIZER, tensors_to_bytes(optimizer)),
         (STEP, json(&progress)),
@@ -192,22 +191,15 @@ pub fn save(
     Ok(place)
 }
 
-mod erased {
-    /// Anything that serialises, as pretty JSON with a final newline.
-    pub trait Json {
-        fn pretty(&self) -> Vec<u8>;
-    }
-    impl<T: serde::Serialize> Json for T {
-        fn pretty(&self) -> Vec<u8> {
-            let mut text = serde_json::to_vec_pretty(self).expect("plain data has a JSON form");
-            text.push(b'\n');
-            text
-        }
-    }
+/// Pretty JSON with a final newline.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("plain data has a JSON form");
+    text.push(b'\n');
+    text
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|half| char::from(b"0123456789abcdef"[usize::from(half)])).collect()
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {

@@ -31,6 +31,9 @@ impl ClipLoader {
     ///
     /// # Errors
     /// If observations are not `u8 [H, W, C]`, or actions not a vector of numbers.
+    ///
+    /// # Panics
+    /// Never: clips have both columns.
     pub fn new(clips: Clips, device: Device) -> Result<Self, ColumnError> {
         let column = |name: &'static str| {
             clips.dataset().columns().iter().find(|c| c.name == name).expect("clips have both columns")

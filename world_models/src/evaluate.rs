@@ -7,8 +7,8 @@ use tch::{Kind, Tensor};
 
 use crate::belief::{WorldModel, roll_out};
 use crate::clips::ClipLoader;
-use crate::memory::html::{ExampleClip, quantise};
 use crate::memory::evaluation::Sight;
+use crate::memory::html::{ExampleClip, quantise};
 use crate::memory::{Clip, FrameShape, MemoryError, MemoryEvaluation};
 
 /// Why a memory evaluation cannot be made.
@@ -108,9 +108,22 @@ fn pairs<'a>(episode: &Episode<'a>, column: &'static str, per_row: usize) -> Res
     Ok(pairs)
 }
 
-/// Scores `model` on `windows`, `batch` at a time; also the first `examples` clips to look at.
+/// What to ask of a model.
+#[derive(Debug, Clone, Copy)]
+pub struct Questions<'a> {
+    /// The clips.
+    pub windows: &'a [Window],
+    /// Frames of each that are seen.
+    pub context: usize,
+    /// Clips at a time.
+    pub batch: usize,
+    /// How many of the first clips to keep to look at.
+    pub examples: usize,
+}
+
+/// Scores `model`; also returns the first clips to look at.
 ///
-/// Frames of a window after `context` are predicted with the true actions; none of them is seen. Where the dataset has
+/// Frames of a window after the context are predicted with the true actions; none of them is seen. Where the dataset has
 /// the ground truth (`collect --truth full`), recall is measured too. `watch` is told how many clips are done.
 ///
 /// # Errors
@@ -118,13 +131,11 @@ fn pairs<'a>(episode: &Episode<'a>, column: &'static str, per_row: usize) -> Res
 pub fn evaluate_memory(
     model: &dyn WorldModel,
     loader: &mut ClipLoader,
-    windows: &[Window],
-    context: usize,
-    batch: usize,
-    examples: usize,
+    questions: Questions<'_>,
     evaluation: &mut MemoryEvaluation,
     watch: &mut dyn FnMut(usize),
 ) -> Result<Vec<ExampleClip>, EvaluateError> {
+    let Questions { windows, context, batch, examples } = questions;
     let frames = loader.clips().frames();
     let shape = FrameShape::new(loader.frame().map(|side| side as usize));
     let mut kept = Vec::new();

@@ -1,5 +1,6 @@
 //! Devices: which there are, and making CUDA known to a program that was linked against the CPU half of libtorch.
 
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device};
 
@@ -36,7 +37,6 @@ pub fn load_cuda() -> Result<(), String> {
     if Cuda::is_available() {
         return Ok(());
     }
-    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
     // SAFETY: loading runs the library's initialisers; this is PyTorch's own library, of the version this program was
     // built against, and registering a backend is what its initialisers are for.
     #[expect(unsafe_code, reason = "dlopen runs initialisers")]

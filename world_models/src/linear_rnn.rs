@@ -74,6 +74,9 @@ fn fill(rng: &mut Rng, fan_in: i64, tensors: [&mut Tensor; 2]) {
 
 impl LinearRnn {
     /// Creates the weights under `path`, drawn from `seed`.
+    ///
+    /// # Panics
+    /// Never: layers are made with the biases that are filled here.
     #[must_use]
     pub fn new(path: &nn::Path, config: &LinearRnnConfig, seed: Seed) -> Self {
         let mut rng = stream(seed, Purpose::Weights, 0);
@@ -139,7 +142,6 @@ impl WorldModel for LinearRnn {
     }
 
     fn loss(&self, clip: &Clip) -> Tensor {
-        roll_out(self, clip)
-            .mse_loss(&clip.frames.slice(1, clip.context, clip.steps(), 1), tch::Reduction::Mean)
+        roll_out(self, clip).mse_loss(&clip.frames.slice(1, clip.context, clip.steps(), 1), tch::Reduction::Mean)
     }
 }

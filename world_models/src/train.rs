@@ -128,7 +128,7 @@ impl TrainConfig {
             Schedule::Cosine => {
                 let span = self.updates.saturating_sub(self.warmup).max(1) as f64;
                 let course = ((update - self.warmup) as f64 / span).min(1.0);
-                let share = (1.0 + (std::f64::consts::PI * course).cos()) / 2.0;
+                let share = f64::midpoint(1.0, (std::f64::consts::PI * course).cos());
                 self.learning_rate * (self.final_share + (1.0 - self.final_share) * share)
             }
         }
@@ -394,7 +394,8 @@ mod tests {
 
     #[test]
     fn the_learning_rate_rises_then_falls_along_a_cosine() {
-        let config = TrainConfig { updates: 110, warmup: 10, learning_rate: 1.0, final_share: 0.1, ..Default::default() };
+        let config =
+            TrainConfig { updates: 110, warmup: 10, learning_rate: 1.0, final_share: 0.1, ..Default::default() };
         assert!((config.learning_rate_at(0) - 0.1).abs() < 1e-12);
         assert!((config.learning_rate_at(10) - 1.0).abs() < 1e-12);
         assert!((config.learning_rate_at(60) - 0.55).abs() < 1e-12, "half way: the middle of 1 and 0.1");

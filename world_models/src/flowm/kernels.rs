@@ -9,6 +9,8 @@
 //! Shapes, channels last: maps `[B*V, W+2, W+2, C]` with halo, `[B*V, W, W, C]` without; window pictures `[B, w, w, C]`.
 //! Work is split over planes or samples, each written by one thread, so results do not depend on the number of threads.
 
+#![expect(clippy::inline_always, reason = "a body is compiled for a processor's features only where it is inlined")]
+
 use rayon::prelude::*;
 use tch::Tensor;
 
@@ -109,14 +111,13 @@ pub fn advance<T: Element>(g: &Geometry, pre: Option<&Tensor>, seen: &Tensor, or
     assert_eq!(origins.len(), g.planes(), "one origin for each sample and velocity");
     let pre = pre.map(|pre| slice::<T>(pre, g.planes() * g.plane()));
     let seen = slice::<f32>(seen, g.batch * g.picture());
-    slice_mut::<T>(next, g.planes() * g.padded_plane())
-        .par_chunks_exact_mut(g.padded_plane())
-        .enumerate()
-        .for_each(|(plane, next)| {
+    slice_mut::<T>(next, g.planes() * g.padded_plane()).par_chunks_exact_mut(g.padded_plane()).enumerate().for_each(
+        |(plane, next)| {
             let pre = pre.map(|pre| &pre[plane * g.plane()..][..g.plane()]);
             let seen = &seen[plane / g.velocities * g.picture()..][..g.picture()];
             advance_plane::<T>(g, pre, seen, origins[plane], next);
-        });
+        },
+    );
 }
 
 for_every_cpu!(advance_plane, advance_plane_inner,
@@ -280,7 +281,8 @@ pub fn reverse<T: Element>(
                     });
                     let next = &next[plane * g.padded_plane()..][..g.padded_plane()];
                     let pre_gradient = &mut pre_gradient[v * g.plane()..][..g.plane()];
-                    reverse_plane::<T>(g, folded, readout, next, origins[plane], line, pre_gradient, seen_gradient);
+                    let arrived = Arrived { folded, readout, next, origin: origins[plane] };
+                    reverse_plane::<T>(g, &arrived, line, pre_gradient, seen_gradient);
                 }
             },
         );
@@ -294,22 +296,26 @@ struct PlaneReadout<'a> {
     origin: Origin,
 }
 
+/// One plane's share of what [`reverse`] is given.
+struct Arrived<'a, T> {
+    folded: Option<&'a [T]>,
+    readout: Option<PlaneReadout<'a>>,
+    next: &'a [T],
+    origin: Origin,
+}
+
 for_every_cpu!(reverse_plane, reverse_plane_inner,
-    (g: &Geometry, folded: Option<&[T]>, readout: Option<PlaneReadout<'_>>, next: &[T], origin: Origin,
-     line: &mut [f32], pre_gradient: &mut [T], seen_gradient: &mut [f32]));
+    (g: &Geometry, arrived: &Arrived<'_, T>, line: &mut [f32], pre_gradient: &mut [T], seen_gradient: &mut [f32]));
 
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one plane's share of every array of `reverse`")]
 fn reverse_plane_inner<T: Element>(
     g: &Geometry,
-    folded: Option<&[T]>,
-    readout: Option<PlaneReadout<'_>>,
-    next: &[T],
-    origin: Origin,
+    arrived: &Arrived<'_, T>,
     line: &mut [f32],
     pre_gradient: &mut [T],
     seen_gradient: &mut [f32],
 ) {
+    let &Arrived { folded, readout, next, origin } = arrived;
     let (row, padded_row, c, width) = (g.row(), g.padded_row(), g.features, g.window * g.features);
     for r in 0..g.world {
         line.fill(0.0);

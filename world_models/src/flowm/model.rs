@@ -45,6 +45,13 @@ pub(crate) fn circular_conv(x: &Tensor, weight: &Tensor) -> Tensor {
     x.pad([1, 1, 1, 1], "circular", None).conv2d(weight, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1)
 }
 
+/// `z [B, C, w, w]` -> `[B, channels, w, w]`.
+pub(crate) fn decode(z: &Tensor, decoder: &[Tensor]) -> Tensor {
+    let (last, hidden) = decoder.split_last().expect("a decoder has at least two convolutions");
+    let z = hidden.iter().fold(z.shallow_clone(), |z, weight| circular_conv(&z, weight).relu());
+    circular_conv(&z, last)
+}
+
 impl Flowm {
     /// Creates the weights under `path`, with the names of the published checkpoints, drawn from `seed`.
     ///
@@ -88,7 +95,6 @@ impl Flowm {
     }
 
     /// The map in the agent's frame, `[B, V, C, W, W]`: cell `(r, c)` is world pixel `(cy - w/2 + r, cx - w/2 + c)`.
-    #[must_use]
     pub fn egocentric_map(&self, belief: &Belief) -> Tensor {
         let (map, offset) = (belief.part(part::MAP), belief.part(part::OFFSET));
         let (b, v) = (map.size()[0], map.size()[1]);
@@ -159,14 +165,7 @@ impl Flowm {
         let (window, c) = (self.config.window, self.config.hidden);
         let seen = map.reshape([-1, c]).index_select(0, &self.window_index(offset).view([-1]));
         let strongest = seen.view([b, v, window, window, c]).amax([1i64], false).to_kind(Kind::Float); // [B, w, w, C]
-        self.decode(&strongest.permute([0, 3, 1, 2]), &self.decoder)
-    }
-
-    /// `z [B, C, w, w]` -> `[B, channels, w, w]`.
-    pub(crate) fn decode(&self, z: &Tensor, decoder: &[Tensor]) -> Tensor {
-        let (last, hidden) = decoder.split_last().expect("a decoder has at least two convolutions");
-        let z = hidden.iter().fold(z.shallow_clone(), |z, weight| circular_conv(&z, weight).relu());
-        circular_conv(&z, last)
+        decode(&strongest.permute([0, 3, 1, 2]), &self.decoder)
     }
 
     /// Where the window lies at each step of a clip, `[T][B*V]`, computed on the host.
@@ -181,8 +180,7 @@ impl Flowm {
                 for (i, place) in origin.iter_mut().enumerate() {
                     let (sample, [vx, vy]) = (i / velocities.len(), velocities[i % velocities.len()]);
                     let action = &actions[(sample * t as usize + step) * 2..][..2];
-                    let [dx, dy] =
-                        if self.config.self_motion { [action[0] as i64, action[1] as i64] } else { [0, 0] };
+                    let [dx, dy] = if self.config.self_motion { [action[0] as i64, action[1] as i64] } else { [0, 0] };
                     *place = [(place[0] + dy - vy).rem_euclid(world), (place[1] + dx - vx).rem_euclid(world)];
                 }
                 origin.iter().map(|[row, column]| [*row as usize, *column as usize]).collect()

@@ -1,5 +1,10 @@
 //! Plain slices of CPU tensors, for the kernels of this folder: the only place where FloWM touches raw memory.
 
+#![expect(
+    clippy::inline_always,
+    reason = "kernels are compiled per processor feature, and these must be inlined there"
+)]
+
 use tch::{Device, Kind, Tensor};
 
 /// A number as the map stores it. Arithmetic is in `f32`; `bf16` is only a way to store.

@@ -12,7 +12,7 @@ use tch::{Kind, Tensor};
 
 use super::config::WriteOrder;
 use super::kernels::{Origin, ReadGradient, advance, read, reverse};
-use super::model::{Flowm, circular_conv};
+use super::model::{Flowm, circular_conv, decode};
 use super::raw::Element;
 use crate::belief::Clip;
 
@@ -174,12 +174,11 @@ impl<'a, T: Element> Pass<'a, T> {
         let origins = &self.origins[n];
         read::<T>(&g, map, origins, &mut strongest, &mut winner);
         let strongest = strongest.set_requires_grad(true);
-        let picture = self.model.decode(&strongest.permute([0, 3, 1, 2]), &self.decoder);
+        let picture = decode(&strongest.permute([0, 3, 1, 2]), &self.decoder);
         let predicted_steps = (self.clip.steps() - self.clip.context) as f64;
         let loss = picture.mse_loss(&self.clip.frame(n as i64), tch::Reduction::Mean) / predicted_steps;
         // What is predicted last is never written.
-        let encoded =
-            if last { Tensor::default() } else { channels_last(&circular_conv(&picture, &self.input)) };
+        let encoded = if last { Tensor::default() } else { channels_last(&circular_conv(&picture, &self.input)) };
         Predicted { strongest, winner, origins: origins.clone(), loss, encoded }
     }
 
@@ -235,15 +234,7 @@ impl<'a, T: Element> Pass<'a, T> {
             let read = readout.as_ref().map(|(gradient, winner, origins): &(Tensor, Tensor, Vec<Origin>)| {
                 ReadGradient { gradient, winner, origins }
             });
-            reverse::<T>(
-                &g,
-                folded.as_ref(),
-                read,
-                &maps[n],
-                &self.origins[n],
-                &mut pre_gradient,
-                &mut seen_gradient,
-            );
+            reverse::<T>(&g, folded.as_ref(), read, &maps[n], &self.origins[n], &mut pre_gradient, &mut seen_gradient);
             readout = None;
             let of_context = if paper { n < context } else { n <= context };
             if of_context {
@@ -258,12 +249,8 @@ impl<'a, T: Element> Pass<'a, T> {
             }
             folded = before.map(|c| {
                 let output = c.output.permute([0, 2, 3, 1]);
-                let found = Tensor::run_backward(
-                    &[inject(&output, &pre_gradient)],
-                    &[&c.input, &self.recurrent],
-                    false,
-                    false,
-                );
+                let found =
+                    Tensor::run_backward(&[inject(&output, &pre_gradient)], &[&c.input, &self.recurrent], false, false);
                 let _ = recurrent.g_add_(&found[1]);
                 found[0].contiguous()
             });

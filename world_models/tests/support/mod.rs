@@ -15,10 +15,8 @@ pub struct Fixture {
 
 /// The folder of fixtures: `MINDSEYE_PARITY_DIR`, or `../shared/data/parity` beside the repository.
 fn folder() -> PathBuf {
-    std::env::var_os("MINDSEYE_PARITY_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/parity"),
-        PathBuf::from,
-    )
+    std::env::var_os("MINDSEYE_PARITY_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/parity"), PathBuf::from)
 }
 
 impl Fixture {
@@ -53,7 +51,8 @@ impl Fixture {
         let mut variables = vs.variables();
         tch::no_grad(|| {
             for (name, tensor) in self.tensors.iter().filter_map(|(n, t)| Some((n.strip_prefix("weight.")?, t))) {
-                let mut variable = variables.remove(name).unwrap_or_else(|| panic!("{}: no variable {name}", self.name));
+                let mut variable =
+                    variables.remove(name).unwrap_or_else(|| panic!("{}: no variable {name}", self.name));
                 variable.copy_(tensor);
             }
         });
