@@ -247,6 +247,9 @@ pub struct PolicyArgs {
 pub struct BenchArgs {
     /// Only the benchmarks whose name contains this.
     pub name: Option<String>,
+    /// A Python that has torch: also run FloWM's updates in plain PyTorch, and say the ratio (minutes).
+    #[arg(long, value_name = "PATH")]
+    pub python: Option<PathBuf>,
 }
 
 /// `mindseye quickstart`

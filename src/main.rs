@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
+    terminal::settle_environment();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error, cli.json),
@@ -35,6 +36,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Data(args) => commands::data::run(args, cli.json),
         Command::Train(args) => commands::train::run(args, threads, cli.json),
         Command::Eval(args) => commands::eval::run(args, threads, cli.json),
-        _ => Ok(()),
+        Command::Bench(args) => commands::bench::run(args, threads, cli.json),
+        Command::Doctor => commands::doctor::run(cli.json),
+        Command::Quickstart(args) => commands::quickstart::run(args, threads, cli.json),
     }
 }

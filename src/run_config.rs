@@ -117,6 +117,13 @@ pub fn resolve<T: DeserializeOwned>(table: Table, layers: &Layers) -> Result<T> 
     })
 }
 
+/// What to add to somebody else's refusal of a configuration, `dotted.field: cause`: where it was given, the nearest name.
+pub fn advice(refusal: &str, layers: &Layers) -> String {
+    let (path, cause) = refusal.split_once(": ").unwrap_or((".", refusal));
+    let cause = if path.contains(' ') { refusal } else { cause };
+    format!("{}{}", given_in(path, cause, layers), suggestion(cause))
+}
+
 fn explain(path: &str, cause: &str) -> String {
     if path == "." { cause.to_owned() } else { format!("{path}: {cause}") }
 }

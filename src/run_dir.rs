@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use world_models::checkpoint::Checkpoint;
+use world_models::checkpoint::{Checkpoint, complete};
 use world_models::train::RunConfig;
 
 use crate::failure::usage;
@@ -40,6 +40,11 @@ impl RunDir {
     /// Whether it has been begun.
     pub fn exists(&self) -> bool {
         self.path.join("config.json").exists()
+    }
+
+    /// Whether any update of it was ever saved.
+    pub fn has_checkpoint(&self) -> bool {
+        complete(&self.checkpoints()).is_ok_and(|numbers| !numbers.is_empty())
     }
 
     /// The newest whole checkpoint.

@@ -42,6 +42,31 @@ pub fn threads(asked: Option<usize>) -> Result<usize> {
     Ok(threads)
 }
 
+/// How the libraries under libtorch should behave, set where the user has not: they read it when the program is loaded.
+///
+/// * OpenMP's threads sleep between operations instead of spinning: while they spin, our own kernels wait for a core.
+/// * The allocator keeps large buffers instead of giving their pages back after every step and faulting them in again.
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("OMP_WAIT_POLICY", "passive"),
+    ("MALLOC_TRIM_THRESHOLD_", "8000000000"),
+    ("MALLOC_MMAP_THRESHOLD_", "8000000000"),
+];
+
+/// Starts the program anew, in its own place, with [`ENVIRONMENT`]; returns at once if that has been done.
+pub fn settle_environment() {
+    use std::os::unix::process::CommandExt;
+    let missing: Vec<_> = ENVIRONMENT.iter().filter(|(name, _)| std::env::var_os(name).is_none()).copied().collect();
+    let (false, Ok(program)) = (missing.is_empty(), std::env::current_exe()) else { return };
+    let mut arguments = std::env::args_os();
+    let mut again = std::process::Command::new(program);
+    if let Some(name) = arguments.next() {
+        again.arg0(name);
+    }
+    // Only returns if it could not be done; then the program is only slower.
+    let error = again.args(arguments).envs(missing).exec();
+    tracing::warn!("cannot restart with a settled environment: {error}");
+}
+
 /// A bar on a terminal; elsewhere a line each time another twentieth is done.
 pub struct Progress {
     bar: ProgressBar,

@@ -105,8 +105,8 @@ pub enum EnvError {
     Parse {
         /// Id of the env.
         env: String,
-        /// Names the field.
-        source: serde_json::Error,
+        /// Names the field by its dotted path.
+        source: serde_path_to_error::Error<serde_json::Error>,
     },
     /// Digit images could not be read.
     #[error("{env}: digits cannot be read")]

@@ -1,6 +1,6 @@
 //! Every task by its id: the one list that the command line, the collectors and the conformance suite walk.
 
-use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::collect::{CollectConfig, CollectError, MnistWorldSource, RandomWalkSource};
@@ -138,7 +138,7 @@ fn random_walk<T: Task>(config: &Value, collect: &CollectConfig) -> Result<Box<d
 }
 
 fn parse<T: Task>(config: &Value) -> Result<T::Config, EnvError> {
-    T::Config::deserialize(config).map_err(|source| EnvError::Parse { env: T::ID.to_owned(), source })
+    serde_path_to_error::deserialize(config).map_err(|source| EnvError::Parse { env: T::ID.to_owned(), source })
 }
 
 fn build<T: Task>(config: &Value) -> Result<T, EnvError> {
@@ -177,6 +177,9 @@ mod tests {
             let error = entry.resolve(&json!({"wolrd": 1})).unwrap_err();
             let cause = std::error::Error::source(&error).unwrap().to_string();
             assert!(cause.contains("unknown field `wolrd`") && cause.contains("`world`"), "{cause}");
+            let error = entry.resolve(&json!({"world": {"window": "wide"}})).unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.starts_with("world.window: ") && cause.contains("wide"), "{cause}");
             let resolved = entry.resolve(&json!({})).unwrap();
             assert_eq!(entry.resolve(&resolved).unwrap(), resolved);
         }

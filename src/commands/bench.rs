@@ -1,1 +1,93 @@
-//! `mindseye bench`.
+//! `mindseye bench`: how fast this machine does what users wait for. Every number is taken warm, over a second or more.
+
+mod models;
+mod worlds;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::cli::BenchArgs;
+use crate::failure::usage;
+use crate::terminal;
+
+/// What is measured, in this order; an update is followed by PyTorch's where a Python is given.
+enum Bench {
+    /// A rate or a time: name, unit, and how to take it.
+    One(&'static str, &'static str, fn() -> Result<f64>),
+    /// One training update of FloWM, in seconds.
+    Update(models::Update),
+}
+
+fn benches() -> Vec<Bench> {
+    let updates = models::UPDATES.into_iter().map(Bench::Update);
+    let worlds = worlds::BENCHES.into_iter().map(|(name, unit, take)| Bench::One(name, unit, take));
+    worlds.chain(updates).chain([Bench::One("flowm/imagine", "frames/s", models::imagine)]).collect()
+}
+
+impl Bench {
+    fn name(&self) -> String {
+        match self {
+            Self::One(name, ..) => (*name).to_owned(),
+            Self::Update(update) => update.name(),
+        }
+    }
+}
+
+/// Measures what the name selects; a row as soon as it is known.
+pub fn run(args: &BenchArgs, threads: usize, json: bool) -> Result<()> {
+    world_models::libtorch::set_threads(threads);
+    let all = benches();
+    let asked = args.name.as_deref().unwrap_or("");
+    if !all.iter().any(|bench| bench.name().contains(asked)) {
+        let names: Vec<String> = all.iter().map(Bench::name).collect();
+        return Err(usage(format!("no benchmark has `{asked}` in its name; there are:\n  {}", names.join("\n  "))));
+    }
+    for bench in all.iter().filter(|bench| bench.name().contains(asked)) {
+        let name = bench.name();
+        match bench {
+            Bench::One(_, unit, take) => row(&name, take()?, unit, json),
+            Bench::Update(update) => {
+                let seconds = update.seconds()?;
+                row(&name, seconds, "s", json);
+                if let (Some(python), true) = (&args.python, update.has_rival()) {
+                    let theirs = update.pytorch_seconds(python, threads)?;
+                    row(&format!("{name}_pytorch"), theirs, "s", json);
+                    row(&format!("{name}_speedup"), theirs / seconds, "times", json);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn row(name: &str, value: f64, unit: &str, json: bool) {
+    if json {
+        println!("{}", json!({ "name": name, "value": value, "unit": unit }));
+    } else {
+        let value = if value < 1000.0 { format!("{value:.4}") } else { terminal::count(value.round() as u64) };
+        println!("{name:<44} {value:>14} {unit}");
+    }
+}
+
+/// Long enough for caches to fill and processors to wake up.
+const WARM: Duration = Duration::from_millis(200);
+/// Long enough to trust.
+const ENOUGH: Duration = Duration::from_secs(1);
+
+/// Seconds that one call of `work` takes, on average, once it is warm.
+fn seconds_per_call(mut work: impl FnMut()) -> f64 {
+    let mut repeated = |least_calls: u32, least: Duration| {
+        let begin = Instant::now();
+        let mut calls = 0;
+        while calls < least_calls || begin.elapsed() < least {
+            work();
+            calls += 1;
+        }
+        begin.elapsed().as_secs_f64() / f64::from(calls)
+    };
+    repeated(1, WARM);
+    repeated(2, ENOUGH)
+}

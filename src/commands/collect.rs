@@ -1,5 +1,6 @@
 //! `mindseye collect`: episodes into a dataset.
 
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -48,13 +49,16 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
                     "frames_per_second": new_frames as f64 / seconds, "digest": digest })
         );
     } else {
+        let speed = match new_frames {
+            0 => "nothing to do".to_owned(),
+            _ => format!("{} frames/s", terminal::count((new_frames as f64 / seconds) as u64)),
+        };
         println!(
-            "{}: {} episodes, {} frames, {} ({} frames/s)",
+            "{}: {} episodes, {} frames, {} ({speed})",
             args.out.display(),
             terminal::count(outcome.now.episodes),
             terminal::count(outcome.now.frames),
             terminal::bytes(outcome.now.bytes),
-            terminal::count((new_frames as f64 / seconds) as u64),
         );
     }
     Ok(())
@@ -65,7 +69,13 @@ pub fn env_config(entry: &Entry, base: Table, layers: &Layers) -> Result<serde_j
     let presets: &[Preset] = if entry.alias == "mnist-world" { MNIST_WORLD } else { &[] };
     let table = run_config::merged(base, layers, presets)?;
     let value: serde_json::Value = run_config::resolve(table, layers)?;
-    Ok(entry.resolve(&value)?)
+    entry.resolve(&value).map_err(|error| match error.source() {
+        Some(cause) => {
+            let cause = cause.to_string();
+            usage(format!("{}: {cause}{}", entry.id, run_config::advice(&cause, layers)))
+        }
+        None => error.into(),
+    })
 }
 
 /// Collects with a bar, stopping between shards when asked to.

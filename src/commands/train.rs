@@ -77,7 +77,8 @@ fn run_training(
                     changed.join("\n  ")
                 )));
             }
-            Some(run.checkpoint()?)
+            // Killed before its first checkpoint, a run goes on from its beginning.
+            run.has_checkpoint().then(|| run.checkpoint()).transpose()?
         }
         (false, _) => None,
     };

@@ -1,8 +1,13 @@
 //! Devices: which there are, and making CUDA known to a program that was linked against the CPU half of libtorch.
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device};
+
+/// The libtorch that this version is built against; its build refuses any other.
+pub const VERSION: &str = "2.11.0";
 
 /// Where to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -68,4 +73,41 @@ impl DeviceChoice {
 /// Gives libtorch `threads` threads for each operation.
 pub fn set_threads(threads: usize) {
     tch::set_num_threads(threads as i32);
+}
+
+/// What there is to say about the libtorch that runs in this program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// [`VERSION`].
+    pub version: &'static str,
+    /// The file it was loaded from, where the system tells.
+    pub library: Option<PathBuf>,
+    /// Threads for each operation.
+    pub threads: usize,
+    /// Whether it has oneDNN, which makes convolutions fast.
+    pub onednn: bool,
+    /// Whether it has MKL, which makes matrix products fast.
+    pub mkl: bool,
+}
+
+/// Asks libtorch about itself.
+#[must_use]
+pub fn about() -> About {
+    // Linux lists what a process has mapped; a line ends in the file's path.
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let line = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"));
+    let library = line.and_then(|line| Some(PathBuf::from(&line[line.find('/')?..])));
+    About {
+        version: VERSION,
+        library,
+        threads: tch::get_num_threads() as usize,
+        onednn: tch::utils::has_mkldnn(),
+        mkl: tch::utils::has_mkl(),
+    }
+}
+
+/// How many GPUs there are, once [`load_cuda`] has succeeded.
+#[must_use]
+pub fn gpus() -> usize {
+    usize::try_from(Cuda::device_count()).unwrap_or(0)
 }

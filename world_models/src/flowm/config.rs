@@ -119,13 +119,13 @@ impl FlowmConfig {
         }
     }
 
-    /// Maps and convolved maps of all steps; the rest is small beside them.
+    /// The maps of all steps; the rest is small beside them.
     pub(crate) fn training_bytes(&self, batch: i64, steps: i64) -> i64 {
         let bytes = match self.precision {
             Precision::Bf16 => 2,
             Precision::F32 => 4,
         };
-        let plane = self.world * self.world + (self.world + 2) * (self.world + 2);
+        let plane = (self.world + 2) * (self.world + 2);
         batch * steps * self.velocities().len() as i64 * plane * self.hidden * bytes
     }
 

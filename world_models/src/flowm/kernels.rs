@@ -35,7 +35,8 @@ pub struct Geometry {
 pub type Origin = [usize; 2];
 
 impl Geometry {
-    fn padded_row(&self) -> usize {
+    /// Elements of one row with its halo.
+    pub fn padded_row(&self) -> usize {
         (self.world + 2) * self.features
     }
     /// Elements of one plane with its halo.
@@ -152,11 +153,9 @@ fn advance_plane_inner<T: Element>(g: &Geometry, pre: Option<&[T]>, seen: &[f32]
                 }
             }
         }
-        out.copy_within(row..row + c, 0);
-        out.copy_within(c..2 * c, c + row);
+        halo_of_row(out, c);
     }
-    next.copy_within(g.world * padded_row..(g.world + 1) * padded_row, 0);
-    next.copy_within(padded_row..2 * padded_row, (g.world + 1) * padded_row);
+    halo_of_plane(next, padded_row);
 }
 
 #[inline(always)]
@@ -238,32 +237,32 @@ pub struct ReadGradient<'a> {
 
 /// The adjoint of [`advance`], and of [`read`] of its result.
 ///
-/// * `folded`: gradient with respect to `next` with its halo, `[B*V, W+2, W+2, C]`, as the following convolution's
-///   backward pass gives it; `None` stands for zeros.
+/// * `through`: gradient with respect to `next` through the convolution after it, `[B*V, W, W, C]`; `None` stands for zeros.
 /// * `readout`: what came through a read of `next`.
 /// * `next`: the map that [`advance`] made.
-/// * `pre_gradient [B*V, W, W, C]`, overwritten; `seen_gradient [B, w, w, C]` `f32`, overwritten.
+/// * `pre_gradient [B*V, W+2, W+2, C]`, overwritten, with a halo so that an ordinary convolution can take it on;
+///   `seen_gradient [B, w, w, C]` `f32`, overwritten.
 ///
 /// # Panics
 /// If a shape or kind is another one.
 pub fn reverse<T: Element>(
     g: &Geometry,
-    folded: Option<&Tensor>,
+    through: Option<&Tensor>,
     readout: Option<ReadGradient<'_>>,
     next: &Tensor,
     origins: &[Origin],
     pre_gradient: &mut Tensor,
     seen_gradient: &mut Tensor,
 ) {
-    let folded = folded.map(|x| slice::<T>(x, g.planes() * g.padded_plane()));
+    let through = through.map(|x| slice::<T>(x, g.planes() * g.plane()));
     let readout = readout.map(|r| {
         let len = g.batch * g.picture();
         (slice::<f32>(r.gradient, len), slice::<u8>(r.winner, len), r.origins)
     });
     let next = slice::<T>(next, g.planes() * g.padded_plane());
-    let pre_gradient = slice_mut::<T>(pre_gradient, g.planes() * g.plane());
+    let pre_gradient = slice_mut::<T>(pre_gradient, g.planes() * g.padded_plane());
     let seen_gradient = slice_mut::<f32>(seen_gradient, g.batch * g.picture());
-    (pre_gradient.par_chunks_exact_mut(g.velocities * g.plane()), seen_gradient.par_chunks_exact_mut(g.picture()))
+    (pre_gradient.par_chunks_exact_mut(g.velocities * g.padded_plane()), seen_gradient.par_chunks_exact_mut(g.picture()))
         .into_par_iter()
         .enumerate()
         .for_each_init(
@@ -272,7 +271,7 @@ pub fn reverse<T: Element>(
                 seen_gradient.fill(0.0);
                 for v in 0..g.velocities {
                     let plane = sample * g.velocities + v;
-                    let folded = folded.map(|x| &x[plane * g.padded_plane()..][..g.padded_plane()]);
+                    let through = through.map(|x| &x[plane * g.plane()..][..g.plane()]);
                     let readout = readout.map(|(gradient, winner, origins)| PlaneReadout {
                         gradient: &gradient[sample * g.picture()..][..g.picture()],
                         winner: &winner[sample * g.picture()..][..g.picture()],
@@ -280,8 +279,8 @@ pub fn reverse<T: Element>(
                         origin: origins[plane],
                     });
                     let next = &next[plane * g.padded_plane()..][..g.padded_plane()];
-                    let pre_gradient = &mut pre_gradient[v * g.plane()..][..g.plane()];
-                    let arrived = Arrived { folded, readout, next, origin: origins[plane] };
+                    let pre_gradient = &mut pre_gradient[v * g.padded_plane()..][..g.padded_plane()];
+                    let arrived = Arrived { through, readout, next, origin: origins[plane] };
                     reverse_plane::<T>(g, &arrived, line, pre_gradient, seen_gradient);
                 }
             },
@@ -298,7 +297,7 @@ struct PlaneReadout<'a> {
 
 /// One plane's share of what [`reverse`] is given.
 struct Arrived<'a, T> {
-    folded: Option<&'a [T]>,
+    through: Option<&'a [T]>,
     readout: Option<PlaneReadout<'a>>,
     next: &'a [T],
     origin: Origin,
@@ -315,18 +314,16 @@ fn reverse_plane_inner<T: Element>(
     pre_gradient: &mut [T],
     seen_gradient: &mut [f32],
 ) {
-    let &Arrived { folded, readout, next, origin } = arrived;
+    let &Arrived { through, readout, next, origin } = arrived;
     let (row, padded_row, c, width) = (g.row(), g.padded_row(), g.features, g.window * g.features);
     for r in 0..g.world {
-        line.fill(0.0);
-        if let Some(folded) = folded {
-            add_folded(line, &folded[(r + 1) * padded_row..][..padded_row], c);
-            if r == 0 {
-                add_folded(line, &folded[(g.world + 1) * padded_row..][..padded_row], c);
+        match through {
+            Some(through) => {
+                for (x, y) in line.iter_mut().zip(&through[r * row..][..row]) {
+                    *x = y.widen();
+                }
             }
-            if r + 1 == g.world {
-                add_folded(line, &folded[..padded_row], c);
-            }
+            None => line.fill(0.0),
         }
         if let Some(read) = readout
             && let Some(i) = g.window_row(r, read.origin)
@@ -340,11 +337,12 @@ fn reverse_plane_inner<T: Element>(
             }
         }
         let next = &next[(r + 1) * padded_row + c..][..row];
-        let out = &mut pre_gradient[r * row..][..row];
-        for ((x, next), out) in line.iter_mut().zip(next).zip(out) {
+        let out = &mut pre_gradient[(r + 1) * padded_row..][..padded_row];
+        for ((x, next), out) in line.iter_mut().zip(next).zip(&mut out[c..c + row]) {
             *x = if next.widen() > 0.0 { *x } else { 0.0 };
             *out = T::round(*x);
         }
+        halo_of_row(out, c);
         if let Some(i) = g.window_row(r, origin) {
             for (at, from, len) in g.runs(origin) {
                 let seen = &mut seen_gradient[i * width + from..][..len];
@@ -354,19 +352,24 @@ fn reverse_plane_inner<T: Element>(
             }
         }
     }
+    halo_of_plane(pre_gradient, padded_row);
 }
 
-/// Adds a row of a padded plane to a row without halo, the two halo cells to the cells they are copies of.
+/// Copies the first and last cells of a padded row to where they are neighbours on the torus.
 #[inline(always)]
-fn add_folded<T: Element>(line: &mut [f32], padded: &[T], c: usize) {
-    let row = line.len();
-    for (x, y) in line.iter_mut().zip(&padded[c..c + row]) {
-        *x += y.widen();
-    }
-    for (x, y) in line[row - c..].iter_mut().zip(&padded[..c]) {
-        *x += y.widen();
-    }
-    for (x, y) in line[..c].iter_mut().zip(&padded[c + row..]) {
-        *x += y.widen();
-    }
+fn halo_of_row<T: Element>(row: &mut [T], c: usize) {
+    let end = row.len() - c;
+    row.copy_within(end - c..end, 0);
+    row.copy_within(c..2 * c, end);
 }
+
+/// The same for the first and last rows of a padded plane.
+#[inline(always)]
+fn halo_of_plane<T: Element>(plane: &mut [T], row: usize) {
+    let end = plane.len() - row;
+    plane.copy_within(end - row..end, 0);
+    plane.copy_within(row..2 * row, end);
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ mod kernels;
 mod model;
 mod raw;
 mod unroll;
+mod weight_gradient;
 
 pub use config::{Cell, FlowmConfig, Init, Precision, WriteOrder};
 pub use model::{Flowm, part};

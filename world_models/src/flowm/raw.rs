@@ -46,6 +46,14 @@ impl Element for u8 {
 #[repr(transparent)]
 pub struct Bf16(u16);
 
+impl Bf16 {
+    /// Its 16 bits.
+    #[inline(always)]
+    pub fn bits(self) -> u16 {
+        self.0
+    }
+}
+
 impl Element for Bf16 {
     const KIND: Kind = Kind::BFloat16;
     #[inline(always)]

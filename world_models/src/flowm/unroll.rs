@@ -1,9 +1,10 @@
 //! A whole clip forwards and backwards without a tape: FloWM's training step on a CPU.
 //!
 //! Autograd would keep, copy and add maps at every step. Here the maps live in buffers that are kept from one update to
-//! the next, everything between two convolutions is one pass over memory ([`super::kernels`]), and autograd is only asked
-//! for what it is best at: each convolution of a map, and the small decoder, are graphs of their own, run backwards one
-//! after another. Gradients enter such a graph as the factor of a sum.
+//! the next, everything between two convolutions is one pass over memory ([`super::kernels`]), a gradient goes back through
+//! a convolution of the torus as a convolution with the turned weights, and the weights' own gradient is summed as it
+//! passes ([`super::weight_gradient`]). Autograd does the small encoder and decoder, a graph for each prediction, run
+//! backwards one after another; gradients enter such a graph as the factor of a sum.
 //!
 //! With `S_0 = 0` and `n` counting writes, `S_{n+1} = relu(recurrent * S_n + write(u_n))`, `u_n` the encoded frame.
 //! A prediction reads `S_n` before the write (paper) or `S_{n+1}` after it (code).
@@ -14,6 +15,7 @@ use super::config::WriteOrder;
 use super::kernels::{Origin, ReadGradient, advance, read, reverse};
 use super::model::{Flowm, circular_conv, decode};
 use super::raw::Element;
+use super::weight_gradient::WeightGradient;
 use crate::belief::Clip;
 
 /// Maps kept between updates, so that their memory is touched for the first time only once.
@@ -32,12 +34,6 @@ impl Workspace {
             self.maps.push(Tensor::zeros(size, (kind, tch::Device::Cpu)));
         }
     }
-}
-
-/// One convolution of the map, kept for its backward pass.
-struct Convolved {
-    input: Tensor,
-    output: Tensor,
 }
 
 /// One prediction, kept for its backward pass.
@@ -61,6 +57,12 @@ fn leaf(x: &Tensor) -> Tensor {
 /// ten times slower than this.)
 fn inject(x: &Tensor, gradient: &Tensor) -> Tensor {
     (x * gradient).sum(x.kind())
+}
+
+/// `[N, W+2, W+2, I]` with halo, `[O, I, 3, 3]` -> `[N, W, W, O]`; no graph.
+fn convolve(padded: &Tensor, weight: &Tensor) -> Tensor {
+    let nchw = padded.permute([0, 3, 1, 2]);
+    tch::no_grad(|| nchw.conv2d(weight, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1)).permute([0, 2, 3, 1])
 }
 
 fn channels_last(nchw: &Tensor) -> Tensor {
@@ -87,7 +89,10 @@ struct Pass<'a, T> {
     clip: &'a Clip,
     origins: Vec<Vec<Origin>>,
     input: Tensor,
+    /// In the map's kind.
     recurrent: Tensor,
+    /// The same, with inputs and outputs exchanged and the taps turned: what takes gradients back.
+    turned: Tensor,
     decoder: Vec<Tensor>,
     kind: std::marker::PhantomData<T>,
 }
@@ -95,12 +100,14 @@ struct Pass<'a, T> {
 impl<'a, T: Element> Pass<'a, T> {
     fn new(model: &'a Flowm, clip: &'a Clip) -> Self {
         assert!(clip.context >= 1 && clip.steps() > clip.context, "a clip has frames to see and frames to predict");
+        let recurrent = model.recurrent.detach().to_kind(T::KIND);
         Self {
             model,
             clip,
             origins: model.origins(clip),
             input: leaf(&model.input),
-            recurrent: leaf(&model.recurrent.detach().to_kind(T::KIND)),
+            turned: recurrent.transpose(0, 1).flip([2, 3]).contiguous(),
+            recurrent,
             decoder: model.decoder.iter().map(leaf).collect(),
             kind: std::marker::PhantomData,
         }
@@ -123,7 +130,6 @@ impl<'a, T: Element> Pass<'a, T> {
         let seen = channels_last(&circular_conv(&seen, &self.input));
         let seen = seen.view([self.clip.context, g.batch as i64, config.window, config.window, config.hidden]);
 
-        let mut convolved: Vec<Option<Convolved>> = Vec::with_capacity(writes);
         let mut predicted: Vec<Predicted> = Vec::with_capacity(steps - context);
         for n in 0..steps {
             let reads = n >= context;
@@ -138,10 +144,8 @@ impl<'a, T: Element> Pass<'a, T> {
                     (false, false) if n == context => seen.get(context as i64 - 1),
                     (false, false) => predicted[n - context - 1].encoded.shallow_clone(),
                 };
-                let before = (n > 0).then(|| self.convolve(&maps[n - 1]));
-                let pre = before.as_ref().map(|c| c.output.detach().permute([0, 2, 3, 1]));
+                let pre = (n > 0).then(|| convolve(&maps[n - 1], &self.recurrent));
                 advance::<T>(&g, pre.as_ref(), &encoded.detach(), &self.origins[n], &mut maps[n]);
-                convolved.push(before);
             }
             if reads && !paper {
                 let encoded = self.predict(&maps[n], n, n + 1 == steps);
@@ -149,20 +153,13 @@ impl<'a, T: Element> Pass<'a, T> {
             }
         }
         let loss = predicted.iter().map(|p| p.loss.detach()).reduce(|a, b| a + b).expect("at least one prediction");
-        let gradients = self.reverse_all(maps, &seen, convolved, predicted, paper);
+        let gradients = self.reverse_all(&maps[..writes], &seen, predicted, paper);
         carry(&loss, &self.weights(), &gradients)
     }
 
     /// The model's own weights, in the order of [`Gradients`].
     fn weights(&self) -> Vec<&Tensor> {
         [&self.model.input, &self.model.recurrent].into_iter().chain(&self.model.decoder).collect()
-    }
-
-    fn convolve(&self, map: &Tensor) -> Convolved {
-        let input = leaf(map);
-        let nchw = input.permute([0, 3, 1, 2]);
-        let output = nchw.conv2d(&self.recurrent, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1);
-        Convolved { input, output }
     }
 
     /// Reads `map` at step `n`, decodes, compares with the truth, and encodes what will be written.
@@ -187,7 +184,6 @@ impl<'a, T: Element> Pass<'a, T> {
         &self,
         maps: &[Tensor],
         seen: &Tensor,
-        mut convolved: Vec<Option<Convolved>>,
         mut predicted: Vec<Predicted>,
         paper: bool,
     ) -> Gradients {
@@ -198,9 +194,9 @@ impl<'a, T: Element> Pass<'a, T> {
         let mut gradients = Gradients::zeros(&self.weights());
         let seen_gradients = Tensor::zeros_like(seen);
         let picture_size = [b, config.window, config.window, config.hidden];
-        let plane_size = [planes, config.world, config.world, config.hidden];
-        let mut pre_gradient = Tensor::empty(plane_size, (T::KIND, maps[0].device()));
-        let mut folded: Option<Tensor> = None; // gradient of `S_{n+1}` through the convolution after it
+        let padded_size = [planes, config.world + 2, config.world + 2, config.hidden];
+        let mut pre_gradient = Tensor::empty(padded_size, (T::KIND, maps[0].device()));
+        let mut through: Option<Tensor> = None; // gradient of `S_{n+1}` through the convolution after it
         let mut written: Option<Tensor> = None; // gradient of what the prediction in hand wrote
         let mut readout = None; // gradient of `S_{n+1}` through a read of it: (gradient, winner, origins)
         let mut back_through = |p: Predicted, written: &mut Option<Tensor>| {
@@ -220,13 +216,12 @@ impl<'a, T: Element> Pass<'a, T> {
             }
             (strongest.contiguous(), p.winner, p.origins)
         };
-        let mut recurrent = Tensor::zeros(self.recurrent.size(), (Kind::Float, maps[0].device()));
+        let mut recurrent = WeightGradient::zero::<T>(&g);
         if paper {
             // The last prediction read the last map.
             readout = predicted.pop().map(|p| back_through(p, &mut written));
         }
-        while let Some(before) = convolved.pop() {
-            let n = convolved.len();
+        for n in (0..maps.len()).rev() {
             if !paper && n >= context {
                 readout = predicted.pop().map(|p| back_through(p, &mut written));
             }
@@ -234,7 +229,7 @@ impl<'a, T: Element> Pass<'a, T> {
             let read = readout.as_ref().map(|(gradient, winner, origins): &(Tensor, Tensor, Vec<Origin>)| {
                 ReadGradient { gradient, winner, origins }
             });
-            reverse::<T>(&g, folded.as_ref(), read, &maps[n], &self.origins[n], &mut pre_gradient, &mut seen_gradient);
+            reverse::<T>(&g, through.as_ref(), read, &maps[n], &self.origins[n], &mut pre_gradient, &mut seen_gradient);
             readout = None;
             let of_context = if paper { n < context } else { n <= context };
             if of_context {
@@ -247,15 +242,12 @@ impl<'a, T: Element> Pass<'a, T> {
                 readout = predicted.pop().map(|p| back_through(p, &mut written));
                 // This prediction was written at `n` and read from the map before it.
             }
-            folded = before.map(|c| {
-                let output = c.output.permute([0, 2, 3, 1]);
-                let found =
-                    Tensor::run_backward(&[inject(&output, &pre_gradient)], &[&c.input, &self.recurrent], false, false);
-                let _ = recurrent.g_add_(&found[1]);
-                found[0].contiguous()
-            });
+            if n > 0 {
+                recurrent.add(&g, &maps[n - 1], &pre_gradient, &self.recurrent);
+                through = Some(convolve(&pre_gradient, &self.turned));
+            }
         }
-        gradients.add(1, &recurrent);
+        gradients.add(1, &recurrent.total(&g));
         let found = Tensor::run_backward(&[inject(seen, &seen_gradients)], &[&self.input], false, false);
         gradients.add(0, &found[0]);
         gradients

@@ -1,11 +1,11 @@
 //! FloWM 2D against the original: fixtures of frames, map states and gradients.
 
-mod support;
-
-use support::Fixture;
 use tch::{Device, Kind, Tensor, nn};
 use world_models::belief::{Clip, WorldModel, roll_out};
 use world_models::flowm::{Cell, Flowm, FlowmConfig, Init, Precision, WriteOrder};
+
+use crate::fixture::Fixture;
+use crate::support::with_gradients;
 
 fn agrees(name: &str, cell: Cell, self_motion: bool) {
     let Some(fixture) = Fixture::load(name) else { return };
@@ -51,24 +51,18 @@ fn agrees(name: &str, cell: Cell, self_motion: bool) {
     // The fixture's gradients are of the mean square of the prediction: the loss against black frames.
     let clip = Clip { frames: Tensor::cat(&[seen, &Tensor::zeros_like(expected)], 1), actions, context };
     fixture.check("prediction", &roll_out(&model, &clip));
-    for loss in [model.loss(&clip), model.taped_loss(&clip)] {
-        for variable in vs.variables().values_mut() {
-            variable.zero_grad();
-        }
-        loss.backward();
-        let mean_square = expected.square().mean(Kind::Float).double_value(&[]);
-        assert!((loss.double_value(&[]) / mean_square - 1.0).abs() < 1e-3, "{name}: loss {loss:?}");
-        for (variable, tensor) in vs.variables() {
-            let gradient = format!("grad.{variable}");
-            if fixture_has(&fixture, &gradient) {
-                fixture.check(&gradient, &tensor.grad());
+    let mean_square = expected.square().mean(Kind::Float).double_value(&[]);
+    let unrolled = with_gradients(&vs, || model.loss(&clip));
+    let taped = with_gradients(&vs, || model.taped_loss(&clip));
+    for (loss, gradients) in [unrolled, taped] {
+        assert!((loss / mean_square - 1.0).abs() < 1e-3, "{name}: loss {loss}");
+        for (weight, gradient) in gradients {
+            let output = format!("grad.{weight}");
+            if fixture.outputs().any(|name| name == output) {
+                fixture.check(&output, &gradient);
             }
         }
     }
-}
-
-fn fixture_has(fixture: &Fixture, output: &str) -> bool {
-    fixture.outputs().any(|name| name == output)
 }
 
 #[test]

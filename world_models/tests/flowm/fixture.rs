@@ -1,4 +1,4 @@
-//! What several test files share: reading the parity fixtures, comparing tensors.
+//! The parity fixtures: inputs, weights and outputs of the original modules.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,125 @@
+//! Worlds, batches of environments, datasets on disk and back.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use envs::batch::StepBatch;
+use envs::buffer::Buffer;
+use envs::collect::{CollectConfig, Truth};
+use envs::dataset::{Clips, Control, Dataset, Request, collect};
+use envs::policy::{Policy, RandomWalk};
+use envs::registry::find;
+use envs::vector::{AutoresetMode, Reset, VectorConfig};
+use rand::RngExt;
+use serde_json::json;
+use simulators::digits::DigitBank;
+use simulators::mnist_world::{MnistWorld, MnistWorldConfig};
+use simulators::rng::{Purpose, Seed, stream};
+use simulators::world::{World, step_and_render};
+use tempfile::TempDir;
+
+use super::{ENOUGH, seconds_per_call};
+
+/// Name, unit, and how to take it.
+type Rate = (&'static str, &'static str, fn() -> Result<f64>);
+
+pub const BENCHES: [Rate; 6] = [
+    ("mnist_world/step_render", "frames/s", || step_render(rayon::current_num_threads())),
+    ("mnist_world/step_render_1_thread", "frames/s", || step_render(1)),
+    ("vector_env/steps", "steps/s", vector_env),
+    ("collect/to_disk_state", "frames/s", || to_disk(Truth::State)),
+    ("collect/to_disk_full", "frames/s", || to_disk(Truth::Full)),
+    ("clips/gather", "clips/s", gather),
+];
+
+/// Worlds, or rows of a batch: enough to keep every thread busy, few enough for their frames to stay in the cache.
+const BATCH: usize = 1024;
+/// Clips gathered at a time.
+const CLIPS: usize = 32;
+
+/// Frames a second of the published world: drawing an action, stepping, rendering 32 x 32 pixels.
+fn step_render(threads: usize) -> Result<f64> {
+    let config = MnistWorldConfig::default();
+    let reach = config.step;
+    let bank = Arc::new(DigitBank::draw(Seed(1), 100, config.digit_px));
+    let mut worlds = (0..BATCH as u64)
+        .map(|i| {
+            let mut world = MnistWorld::new(config.clone(), Arc::clone(&bank))?;
+            world.reset(&mut stream(Seed(1), Purpose::World, i));
+            Ok(world)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut rng = stream(Seed(1), Purpose::Policy, 0);
+    let mut actions = vec![[0i8; 2]; BATCH];
+    let mut frames = vec![0; BATCH * config.window * config.window];
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+    let seconds = pool.install(|| {
+        seconds_per_call(|| {
+            actions.fill_with(|| [rng.random_range(-reach..=reach), rng.random_range(-reach..=reach)]);
+            step_and_render(&mut worlds, &actions, &mut frames);
+        })
+    });
+    Ok(BATCH as f64 / seconds)
+}
+
+/// Steps a second of a whole batch of environments: checked actions, rewards, time limits, auto-reset.
+fn vector_env() -> Result<f64> {
+    let config = VectorConfig { num_envs: BATCH, autoreset: AutoresetMode::SameStep, ..Default::default() };
+    let mut envs = find("MnistWorld-v0")?.make(&json!({}), &config)?;
+    let mut out = StepBatch::for_spec(envs.spec(), BATCH);
+    envs.reset(Reset::Next, out.obs_mut())?;
+    let mut actions = Buffer::zeros(envs.spec().action.dtype(), 2 * BATCH);
+    RandomWalk::default().act(&*envs, out.obs(), &mut actions)?;
+    let seconds = seconds_per_call(|| envs.step(&actions, &mut out).expect("a random walk's actions are legal"));
+    Ok(BATCH as f64 / seconds)
+}
+
+/// A folder on the disk that the user works on, removed when dropped.
+fn scratch() -> Result<TempDir> {
+    let here = tempfile::Builder::new().prefix(".mindseye-bench-").tempdir_in(".");
+    here.context("cannot create a folder for the benchmark in the current directory")
+}
+
+/// Records into a new folder: it, and the frames it holds.
+fn record(truth: Truth, episodes: u64) -> Result<(TempDir, u64)> {
+    let folder = scratch()?;
+    let source = find("MnistWorld-v0")?.source(&json!({}), &CollectConfig { seed: Seed(0), truth })?;
+    let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
+    let outcome = collect(source.as_ref(), folder.path(), Request::episodes(episodes), control)?;
+    Ok((folder, outcome.now.frames))
+}
+
+/// A dataset of the published world: 50 frames to see, 20 to predict.
+pub fn recorded(episodes: u64) -> Result<(TempDir, Arc<Dataset>)> {
+    let (folder, _) = record(Truth::None, episodes)?;
+    let dataset = Dataset::open(folder.path())?;
+    Ok((folder, Arc::new(dataset)))
+}
+
+/// Frames a second to disk, every shard synced. Folders are removed outside the time that is taken.
+fn to_disk(truth: Truth) -> Result<f64> {
+    let episodes = 2_000;
+    drop(record(truth, episodes)?);
+    let (mut seconds, mut frames) = (0.0, 0);
+    while seconds < ENOUGH.as_secs_f64() {
+        let begin = Instant::now();
+        let (_folder, new) = record(truth, episodes)?;
+        seconds += begin.elapsed().as_secs_f64();
+        frames += new;
+    }
+    Ok(frames as f64 / seconds)
+}
+
+/// Clips of 70 frames a second, drawn at random out of the page cache into a batch.
+fn gather() -> Result<f64> {
+    let (_folder, dataset) = recorded(2_000)?;
+    let clips = Clips::new(dataset, 70, Seed(1))?;
+    let (mut observations, mut actions, mut next) = (Vec::new(), Vec::new(), 0);
+    let seconds = seconds_per_call(|| {
+        clips.batch(&clips.draws(next, CLIPS), &mut observations, &mut actions);
+        next += CLIPS as u64;
+    });
+    Ok(CLIPS as f64 / seconds)
+}

@@ -1,0 +1,280 @@
+//! The whole program from outside: what it says, what it leaves on disk, how it exits.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A world and a model so small that an update takes milliseconds.
+const WORLD: &[&str] = &["--preset", "tiny", "--set", "horizon=6"];
+const MODEL: &[&str] = &[
+    "model.hidden=4",
+    "model.v_range=0",
+    "train.batch_size=2",
+    "train.context=5",
+    "train.horizon=3",
+    "train.log_every=1",
+    "train.device=cpu",
+];
+
+/// Runs the program; its exit code, standard output and standard error.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(cargo_bin("mindseye")).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs what must succeed; its standard output.
+fn ok(arguments: &[&str]) -> String {
+    let (code, out, err) = run(arguments);
+    assert_eq!(code, 0, "{arguments:?}: {err}");
+    out
+}
+
+/// Runs what must be refused as bad usage, with all of `said` in the message.
+fn refused(arguments: &[&str], said: &[&str]) {
+    let (code, _, err) = run(arguments);
+    assert_eq!(code, 2, "{arguments:?}: {err}");
+    assert!(said.iter().all(|part| err.contains(part)), "{arguments:?} should say {said:?}, says: {err}");
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// A folder for one test.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// A dataset of `episodes` episodes, recorded now; its path.
+    fn dataset(&self, episodes: u32) -> String {
+        let path = self.at("data");
+        collect(&path, episodes, &[]);
+        path
+    }
+}
+
+fn collect(out: &str, episodes: u32, more: &[&str]) -> String {
+    let episodes = episodes.to_string();
+    ok(&[&["collect", "mnist-world", "--episodes", &episodes, "--out", out], WORLD, more].concat())
+}
+
+fn digest(dataset: &str) -> String {
+    json(&ok(&["data", "info", dataset, "--json"]))["digest"].as_str().unwrap().to_owned()
+}
+
+fn train<'a>(data: &'a str, out: &'a str, updates: &'a str) -> Vec<&'a str> {
+    // One thread: for a model this small, waiting for a second one would be most of the work.
+    let fixed = ["train", "flowm", "--data", data, "--out", out, "--threads", "1", "--set", updates];
+    fixed.into_iter().chain(MODEL.iter().flat_map(|setting| ["--set", setting])).collect()
+}
+
+/// The newest checkpoint of a run.
+fn checkpoint(run: &str) -> PathBuf {
+    Path::new(run).join("checkpoints/last").canonicalize().unwrap()
+}
+
+#[test]
+fn help_teaches() {
+    let help = ok(&["--help"]);
+    for command in ["envs", "collect", "data", "train", "eval", "bench", "doctor", "quickstart"] {
+        assert!(help.contains(command), "{help}");
+    }
+    for command in ["collect", "train"] {
+        let help = ok(&[command, "--help"]);
+        assert!(help.contains("Examples:\n  mindseye "), "{help}");
+    }
+    let (code, _, err) = run(&[]);
+    assert!(code == 2 && err.contains("Usage: mindseye"), "{err}");
+}
+
+#[test]
+fn envs_are_listed_and_shown() {
+    let list = ok(&["envs"]);
+    assert!(list.contains("MnistWorld-v0") && list.contains("MnistWorldTrack-v0"), "{list}");
+    let lines: Vec<Value> = ok(&["envs", "--json"]).lines().map(json).collect();
+    assert_eq!(lines[0]["alias"], "mnist-world");
+    assert!(ok(&["envs", "mnist-world"]).contains("digit_px = 28"));
+    refused(&["envs", "mnist-wrld"], &["mnist-wrld", "did you mean mnist-world"]);
+}
+
+#[test]
+fn a_dataset_is_recorded_shown_verified_and_left_alone() {
+    let place = Place::new();
+    let data = place.dataset(20);
+    let info = ok(&["data", "info", &data]);
+    for part in ["MnistWorld-v0", "20 of 20", "observations", "truth.entity", "digit_px = 12"] {
+        assert!(info.contains(part), "{part} in {info}");
+    }
+    assert!(ok(&["data", "verify", &data]).contains("all as committed"));
+    let before = digest(&data);
+    let again = collect(&data, 20, &[]);
+    assert!(again.contains("20 episodes") && again.contains("nothing to do"), "{again}");
+    assert_eq!(digest(&data), before);
+}
+
+#[test]
+fn a_dataset_that_grew_is_the_one_recorded_at_once() {
+    let place = Place::new();
+    let data = place.dataset(20);
+    let grown = place.at("grown");
+    let shards = ["--episodes-per-shard", "6", "--threads", "1"];
+    collect(&grown, 7, &shards);
+    collect(&grown, 20, &shards);
+    let at_once = place.at("at_once");
+    collect(&at_once, 20, &["--episodes-per-shard", "6", "--threads", "3"]);
+    assert_eq!(digest(&grown), digest(&at_once));
+    let frames = |data: &str| json(&ok(&["data", "info", data, "--json"]))["frames"].clone();
+    assert_eq!(frames(&grown), frames(&data));
+}
+
+#[test]
+fn damage_is_found() {
+    let place = Place::new();
+    let data = place.dataset(3);
+    let shard = fs::read_dir(Path::new(&data).join("shards")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&shard).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    let (code, out, err) = run(&["data", "verify", &data]);
+    assert_eq!(code, 1, "{err}");
+    assert!(out.contains("damage: ") && out.contains("safetensors"), "{out}");
+}
+
+#[test]
+fn wrong_usage_exits_2_and_names_the_culprit() {
+    let place = Place::new();
+    let data = place.dataset(2);
+    let (none, out) = (place.at("none"), place.at("out"));
+    let collect = ["collect", "mnist-world", "--episodes", "2", "--out", &out];
+    let with = |more: &[&'static str]| [&collect[..], more].concat();
+    refused(&with(&["--episode", "2"]), &["--episode", "--episodes"]);
+    refused(&with(&["--preset", "tinny"]), &["tinny", "tiny"]);
+    refused(&with(&["--set", "world.wimdow=16"]), &["wimdow", "did you mean `window`"]);
+    refused(&with(&["--set", "world.window=wide"]), &["world.window", "wide"]);
+    refused(&with(&["--set", "world.window=51"]), &["world.window", "51", "1..=50"]);
+    refused(&with(&["--set", "world"]), &["--set world", "FIELD=VALUE"]);
+    refused(&with(&["--threads", "0"]), &["--threads 0", "1..="]);
+    refused(&with(&["--seed", "9223372036854775808"]), &["--seed", "9223372036854775807"]);
+    refused(&["data", "info", &none], &[&none]);
+    refused(&["data", "info", place.0.path().to_str().unwrap()], &["dataset.json"]);
+    refused(&["train", "flowmm", "--data", &data, "--out", &out], &["flowmm", "linear_rnn"]);
+    refused(&["train", "flowm", "--data", &none, "--out", &out], &[&none]);
+    refused(&train(&data, &out, "train.updates=0"), &["train.updates", "0"]);
+    let too_long = [&train(&data, &out, "train.updates=1")[..], &["--set", "train.horizon=99"]].concat();
+    refused(&too_long, &["104", "26"]);
+    refused(&["eval", "memory", &none, "--data", &data], &[&none, "no run"]);
+    refused(&["eval", "policy", "mnist-world-track", "--episodes", "5"], &["5", "100"]);
+    assert!(!Path::new(&out).exists(), "what is refused leaves nothing behind");
+    let other = ["collect", "mnist-world", "--episodes", "2", "--out", &data, "--seed", "5"];
+    refused(&[&other[..], WORLD].concat(), &["seed", "5"]);
+    let (code, _, err) = run(&["data", "info", &none, "--json"]);
+    assert!(code == 2 && json(&err)["exit"] == 2, "{err}");
+}
+
+#[test]
+fn a_run_is_resumed_only_when_asked_and_only_as_it_was_begun() {
+    let place = Place::new();
+    let (data, out) = (place.dataset(20), place.at("run"));
+    let arguments = train(&data, &out, "train.updates=4");
+    assert!(ok(&arguments).contains("4 updates"));
+    for file in ["config.json", "run.json", "metrics.jsonl", "checkpoints/000004/manifest.json"] {
+        assert!(Path::new(&out).join(file).exists(), "{file}");
+    }
+    assert_eq!(fs::read_to_string(Path::new(&out).join("metrics.jsonl")).unwrap().lines().count(), 4);
+    refused(&arguments, &["--resume"]);
+    let changed = [&arguments[..], &["--resume", "--set", "train.learning_rate=0.5"]].concat();
+    refused(&changed, &["train.learning_rate", "0.5"]);
+    ok(&[&arguments[..], &["--resume"]].concat());
+    ok(&["train", "flowm", "--data", &data, "--out", &out, "--resume"]);
+    // Another run may begin with its weights.
+    let second = place.at("second");
+    ok(&[&train(&data, &second, "train.updates=1")[..], &["--start-from", &out]].concat());
+}
+
+#[test]
+fn a_run_stopped_by_a_signal_resumes_to_the_same_bits() {
+    let place = Place::new();
+    let data = place.dataset(20);
+    let (whole, stopped) = (place.at("whole"), place.at("stopped"));
+    let updates = "train.updates=150";
+    ok(&train(&data, &whole, updates));
+
+    let arguments = train(&data, &stopped, updates);
+    let mut child = std::process::Command::new(cargo_bin("mindseye"))
+        .args(&arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let metrics = Path::new(&stopped).join("metrics.jsonl");
+    let begin = Instant::now();
+    while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 5 {
+        assert!(begin.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none(), "it never trained");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{err}");
+    assert!(err.contains("add --resume"), "{err}");
+    let name = checkpoint(&stopped).file_name().unwrap().to_str().unwrap().to_owned();
+    let done: u32 = name.parse().unwrap();
+    assert!((5..150).contains(&done), "stopped after {done} updates");
+
+    ok(&[&arguments[..], &["--resume"]].concat());
+    for file in ["model/model.safetensors", "training_state/optimizer.safetensors", "training_state/step.json"] {
+        let bytes = |run| fs::read(checkpoint(run).join(file)).unwrap();
+        assert!(bytes(&whole) == bytes(&stopped), "{file} differs after a stop at update {done}");
+    }
+    let losses = |run: &str| -> Vec<Value> {
+        let text = fs::read_to_string(Path::new(run).join("metrics.jsonl")).unwrap();
+        text.lines().map(|line| json(line)["train/loss"].clone()).collect()
+    };
+    assert_eq!(losses(&whole), losses(&stopped));
+}
+
+#[test]
+fn memory_is_measured_and_reported() {
+    let place = Place::new();
+    let (data, out) = (place.dataset(20), place.at("run"));
+    ok(&train(&data, &out, "train.updates=2"));
+    let table = ok(&["eval", "memory", &out, "--data", &data, "--clips", "6"]);
+    for row in ["run", "oracle", "copy last frame", "all black", "recall"] {
+        assert!(table.contains(row), "{row} in {table}");
+    }
+    let memory = Path::new(&out).join("memory");
+    let report = json(&fs::read_to_string(memory.join("report.json")).unwrap());
+    assert_eq!((&report["schema"], &report["clips"], &report["context"]), (&1.into(), &6.into(), &5.into()));
+    assert_eq!(report["rows"][0]["name"], "run");
+    let html = fs::read_to_string(memory.join("report.html")).unwrap();
+    assert!(html.contains("<svg") && !html.contains("http://") && !html.contains("https://"), "it needs no network");
+    let again = json(&ok(&["eval", "memory", &out, "--data", &data, "--clips", "6", "--json"]));
+    assert_eq!(again, report, "the same question gets the same answer");
+    refused(&["eval", "memory", &out, "--data", &data, "--horizon", "99"], &["--horizon 99", "26"]);
+}
+
+#[test]
+fn the_doctor_answers_in_words_and_in_json() {
+    let text = ok(&["doctor"]);
+    let lines: Vec<Value> = ok(&["doctor", "--json"]).lines().map(json).collect();
+    for check in ["mindseye", "processor", "threads", "memory", "disk", "libtorch", "cuda"] {
+        assert!(text.contains(check), "{text}");
+        let line = lines.iter().find(|line| line["check"] == check).expect("one line for each");
+        assert!(line["status"] == "ok" || line["status"] == "note", "{line}");
+    }
+}
