@@ -14,7 +14,7 @@ use crate::failure::Stopped;
 use crate::run_dir::RunDir;
 use crate::terminal::duration;
 
-/// Episodes to learn from: about as many as the `tiny` preset draws clips, so that few are seen twice.
+/// Episodes to learn from: about as many as the `tiny` preset draws clips, so that few are seen often.
 const TRAINING: u64 = 4_000;
 /// Episodes to be measured on: other moves, other digits, and four times as long a future as in training.
 const MEASURING: u64 = 256;

@@ -158,24 +158,30 @@ fn advance_plane_inner<T: Element>(g: &Geometry, pre: Option<&[T]>, seen: &[f32]
     halo_of_plane(next, padded_row);
 }
 
+/// The larger of `x` and 0; unlike `f32::max` it lets a NaN through, so that the loss shows it.
+#[inline(always)]
+fn rectified(x: f32) -> f32 {
+    if 0.0 > x { 0.0 } else { x }
+}
+
 #[inline(always)]
 fn relu<T: Element>(out: &mut [T], x: &[T]) {
     for (out, x) in out.iter_mut().zip(x) {
-        *out = T::round(x.widen().max(0.0));
+        *out = T::round(rectified(x.widen()));
     }
 }
 
 #[inline(always)]
 fn relu_in_place<T: Element>(x: &mut [T]) {
     for x in x {
-        *x = T::round(x.widen().max(0.0));
+        *x = T::round(rectified(x.widen()));
     }
 }
 
 #[inline(always)]
 fn relu_add<T: Element>(x: &mut [T], add: &[f32]) {
     for (x, add) in x.iter_mut().zip(add) {
-        *x = T::round((x.widen() + add).max(0.0));
+        *x = T::round(rectified(x.widen() + add));
     }
 }
 
@@ -262,7 +268,10 @@ pub fn reverse<T: Element>(
     let next = slice::<T>(next, g.planes() * g.padded_plane());
     let pre_gradient = slice_mut::<T>(pre_gradient, g.planes() * g.padded_plane());
     let seen_gradient = slice_mut::<f32>(seen_gradient, g.batch * g.picture());
-    (pre_gradient.par_chunks_exact_mut(g.velocities * g.padded_plane()), seen_gradient.par_chunks_exact_mut(g.picture()))
+    (
+        pre_gradient.par_chunks_exact_mut(g.velocities * g.padded_plane()),
+        seen_gradient.par_chunks_exact_mut(g.picture()),
+    )
         .into_par_iter()
         .enumerate()
         .for_each_init(

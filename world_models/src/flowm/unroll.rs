@@ -180,13 +180,7 @@ impl<'a, T: Element> Pass<'a, T> {
     }
 
     /// Back through everything `run` did; the gradients of the weights.
-    fn reverse_all(
-        &self,
-        maps: &[Tensor],
-        seen: &Tensor,
-        mut predicted: Vec<Predicted>,
-        paper: bool,
-    ) -> Gradients {
+    fn reverse_all(&self, maps: &[Tensor], seen: &Tensor, mut predicted: Vec<Predicted>, paper: bool) -> Gradients {
         let config = &self.model.config;
         let g = self.model.geometry(self.clip.batch());
         let (b, planes) = (g.batch as i64, (g.batch * g.velocities) as i64);

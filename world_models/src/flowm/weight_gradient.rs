@@ -125,8 +125,7 @@ mod dot {
     pub fn add_planes(g: &Geometry, map: &[Bf16], gradient: &[Bf16], sums: &mut [f32]) {
         let (c, row, pairs) = (g.features, g.padded_row(), g.world.div_ceil(2));
         let empty = || vec![0; (pairs + 1) * c];
-        let mut rows =
-            Rows { even: [empty(), empty(), empty()], odd: [empty(), empty(), empty()], gradient: empty() };
+        let mut rows = Rows { even: [empty(), empty(), empty()], odd: [empty(), empty(), empty()], gradient: empty() };
         let planes = map.chunks_exact(g.padded_plane()).zip(gradient.chunks_exact(g.padded_plane()));
         for (map, gradient) in planes {
             for r in 0..g.world + 2 {

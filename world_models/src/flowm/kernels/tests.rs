@@ -163,13 +163,11 @@ fn check_reverse<T: Element>() {
             let (origins, read_origins) = (random_origins(&g, &mut rng), random_origins(&g, &mut rng));
             let through = whole(g.planes() * g.plane(), &mut rng);
             let gradient = whole(g.batch * g.picture(), &mut rng);
-            let winner: Vec<u8> =
-                (0..gradient.len()).map(|_| rng.random_range(0..g.velocities) as u8).collect();
+            let winner: Vec<u8> = (0..gradient.len()).map(|_| rng.random_range(0..g.velocities) as u8).collect();
             // The halo of the map must not be looked at.
             let next = whole(g.planes() * g.padded_plane(), &mut rng);
             let (gradient_tensor, winner_tensor) = (Tensor::from_slice(&gradient), Tensor::from_slice(&winner));
-            let readout =
-                ReadGradient { gradient: &gradient_tensor, winner: &winner_tensor, origins: &read_origins };
+            let readout = ReadGradient { gradient: &gradient_tensor, winner: &winner_tensor, origins: &read_origins };
             let mut pre_gradient = filled(g.planes() * g.padded_plane(), T::KIND, 7.0);
             let mut seen_gradient = filled(g.batch * g.picture(), Kind::Float, 7.0);
             let through_tensor = tensor::<T>(&through);
