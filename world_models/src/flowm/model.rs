@@ -198,7 +198,7 @@ impl Flowm {
         }
     }
 
-    /// The loss through autograd's own tape: the plain form of [`Flowm::unrolled_loss`], on any device.
+    /// The loss through autograd's own tape: the plain form of what `loss` does on a CPU, on any device.
     ///
     /// Mean squared error of the predicted frames, each prediction fed back unclamped (§3.5).
     pub fn taped_loss(&self, clip: &Clip) -> Tensor {

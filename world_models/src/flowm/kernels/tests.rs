@@ -46,8 +46,8 @@ fn filled(len: usize, kind: Kind, value: f64) -> Tensor {
 }
 
 /// As torch rounds.
-fn rounded<T: Element>(x: Vec<f32>) -> Vec<f32> {
-    values(&tensor::<T>(&x))
+fn rounded<T: Element>(x: &[f32]) -> Vec<f32> {
+    values(&tensor::<T>(x))
 }
 
 /// Cells `(plane, row, column)` of maps without halo, and where each lies in the window, if it does.
@@ -98,7 +98,7 @@ fn check_advance<T: Element>() {
     for g in geometries() {
         for first in [false, true] {
             let origins = random_origins(&g, &mut rng);
-            let pre = rounded::<T>(fractions(g.planes() * g.plane(), &mut rng));
+            let pre = rounded::<T>(&fractions(g.planes() * g.plane(), &mut rng));
             let seen = fractions(g.batch * g.picture(), &mut rng);
             let mut next = filled(g.planes() * g.padded_plane(), T::KIND, 7.0);
             let pre_tensor = (!first).then(|| tensor::<T>(&pre));
@@ -111,7 +111,7 @@ fn check_advance<T: Element>() {
                     *x = (*x + inside.map_or(0.0, |place| seen[picture_at(&g, plane, place, f)])).max(0.0);
                 }
             }
-            let map = rounded::<T>(map);
+            let map = rounded::<T>(&map);
             let expected = padded(&g, |plane, cell, f| map[plane_at(&g, plane, cell, f)]);
             assert_eq!(values(&next), expected, "{g:?}, first {first}");
         }
@@ -219,6 +219,9 @@ fn reverse_adds_the_readout_stops_where_the_map_is_zero_and_lays_a_halo() {
     check_reverse::<Bf16>();
 }
 
+/// The adjoint of one plane, as dispatched or as written.
+type Reverse = fn(&Geometry, &Arrived<'_, Bf16>, &mut [f32], &mut [Bf16], &mut [f32]);
+
 #[test]
 fn every_cpu_gives_the_same_bits() {
     let mut rng = random(4);
@@ -234,7 +237,7 @@ fn every_cpu_gives_the_same_bits() {
 
         let through: Vec<Bf16> = fractions(g.plane(), &mut rng).into_iter().map(Bf16::round).collect();
         let arrived = Arrived { through: Some(through.as_slice()), readout: None, next: &here, origin };
-        let run = |kernel: fn(&Geometry, &Arrived<'_, Bf16>, &mut [f32], &mut [Bf16], &mut [f32])| {
+        let run = |kernel: Reverse| {
             let (mut line, mut seen_gradient) = (vec![0.0; g.row()], vec![0.25; g.picture()]);
             let mut pre_gradient = vec![Bf16::round(0.0); g.padded_plane()];
             kernel(&g, &arrived, &mut line, &mut pre_gradient, &mut seen_gradient);
