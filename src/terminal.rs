@@ -52,6 +52,17 @@ const ENVIRONMENT: [(&str, &str); 3] = [
     ("MALLOC_MMAP_THRESHOLD_", "8000000000"),
 ];
 
+/// Names what [`settle_environment`] has set.
+const SETTLED: &str = "MINDSEYE_SETTLED";
+
+/// Lets `command` run in the environment as the user has it: another program has its own best settings.
+pub fn unsettle(command: &mut std::process::Command) {
+    for name in std::env::var(SETTLED).unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
+        command.env_remove(name);
+    }
+    command.env_remove(SETTLED);
+}
+
 /// Starts the program anew, in its own place, with [`ENVIRONMENT`]; returns at once if that has been done.
 pub fn settle_environment() {
     use std::os::unix::process::CommandExt;
@@ -62,8 +73,9 @@ pub fn settle_environment() {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
+    let names: Vec<_> = missing.iter().map(|(name, _)| *name).collect();
     // Only returns if it could not be done; then the program is only slower.
-    let error = again.args(arguments).envs(missing).exec();
+    let error = again.args(arguments).env(SETTLED, names.join(",")).envs(missing).exec();
     tracing::warn!("cannot restart with a settled environment: {error}");
 }
 

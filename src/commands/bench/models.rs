@@ -16,6 +16,7 @@ use world_models::train::{Loaded, RunConfig, TrainConfig};
 
 use super::{seconds_per_call, worlds};
 use crate::failure::usage;
+use crate::terminal;
 
 /// One training update of FloWM on the published world (50 x 50, window 32 x 32).
 #[derive(Clone, Copy)]
@@ -97,7 +98,9 @@ impl Update {
             ("--horizon", self.horizon),
             ("--threads", threads as i64),
         ];
-        let mut child = Command::new(python)
+        let mut command = Command::new(python);
+        terminal::unsettle(&mut command);
+        let mut child = command
             .arg("-")
             .args(sizes.iter().flat_map(|(name, value)| [(*name).to_owned(), value.to_string()]))
             .stdin(Stdio::piped())
