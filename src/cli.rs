@@ -1,8 +1,23 @@
 //! The command line: what can be asked, and nothing else.
 
+mod refusal;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use envs::dataset::ShardOf;
+use simulators::rng::Seed;
+
+pub use refusal::explain;
+use refusal::whole;
+
+use crate::size::Size;
+use crate::terminal;
+
+/// The most episodes a dataset may have.
+const MOST_EPISODES: i128 = 1 << 56;
+/// The most frames a clip may have.
+const MOST_FRAMES: i128 = 1_000_000;
 
 /// Simulators, world models, memory benchmarks.
 ///
@@ -11,7 +26,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "mindseye", version, arg_required_else_help = true)]
 pub struct Cli {
     /// Threads to use (all cores).
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = whole::<usize>(1, terminal::most_threads()), allow_negative_numbers = true)]
     pub threads: Option<usize>,
     /// Say results (and errors) as JSON, one object a line.
     #[arg(long, global = true)]
@@ -28,12 +43,14 @@ pub enum Command {
     Envs(EnvsArgs),
     /// Record episodes into a dataset; run again to continue or extend it.
     Collect(CollectArgs),
-    /// Look at a dataset, or check it.
+    /// Look at a dataset, check it, repair it, merge its parts.
     Data(DataArgs),
     /// Train a world model on a dataset.
     Train(TrainArgs),
     /// Measure a model's memory, or a policy's returns.
     Eval(EvalArgs),
+    /// Roll states and actions of a file out in an environment, for comparison with other simulators.
+    Rollout(RolloutArgs),
     /// Measure speed on this machine.
     Bench(BenchArgs),
     /// Say what this machine has: processor, memory, disk, libtorch, CUDA.
@@ -61,6 +78,7 @@ pub struct Layers {
 
 impl Layers {
     /// Whether nothing was given.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.preset.is_none() && self.config.is_none() && self.set.is_empty()
     }
@@ -90,25 +108,36 @@ pub enum TruthArg {
   mindseye collect mnist-world --episodes 20000 --out data/train
   mindseye collect mnist-world --preset tiny --episodes 2000 --out data/tiny
   mindseye collect mnist-world --mnist DIR --split train --episodes 20000 --out data/real
-  mindseye collect mnist-world --set horizon=150 --seed 1 --episodes 500 --out data/long")]
+  mindseye collect mnist-world --set horizon=150 --seed 1 --episodes 500 --out data/long
+A dataset can be recorded in parts, by several processes or machines, with the same result to the last byte:
+  mindseye collect mnist-world --episodes 20000 --shard 0/2 --out data/train.parts/0
+  mindseye collect mnist-world --episodes 20000 --shard 1/2 --out data/train.parts/1
+  mindseye data merge data/train.parts/* --out data/train
+scripts/collect_parts does that on one machine, scripts/collect_array.slurm on a cluster.")]
 pub struct CollectArgs {
     /// The environment; `mindseye envs` lists them.
     pub env: String,
     /// Episodes the dataset shall have.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(1, MOST_EPISODES), allow_negative_numbers = true)]
     pub episodes: u64,
     /// The dataset's directory.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Seed of every episode.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole::<u64>(0, Seed::MAX.0.into()), allow_negative_numbers = true)]
     pub seed: u64,
     /// Ground truth to record beside what the agent sees.
     #[arg(long, value_enum, default_value_t = TruthArg::Full)]
     pub truth: TruthArg,
     /// Episodes of a shard file (as many as make 32 MiB).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(1, MOST_EPISODES), allow_negative_numbers = true)]
     pub episodes_per_shard: Option<u64>,
+    /// Record only part I of N (I in 0..N): every N-th shard file from the I-th on, into a directory of its own.
+    #[arg(long, value_name = "I/N", default_value_t = ShardOf::WHOLE, hide_default_value = true, allow_hyphen_values = true)]
+    pub shard: ShardOf,
+    /// Stop, with what is committed, before less than this is free on the disk (1GB, or a hundredth of a small disk).
+    #[arg(long, value_name = "SIZE")]
+    pub min_free: Option<Size>,
     /// Take digits from the MNIST files in this folder instead of drawing them.
     #[arg(long, value_name = "DIR")]
     pub mnist: Option<PathBuf>,
@@ -122,6 +151,11 @@ pub struct CollectArgs {
 
 /// `mindseye data`
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mindseye data info data/train
+  mindseye data verify data/train                        every byte; --quick looks at sizes and headers only
+  mindseye data repair data/train                        keep what is whole, then run collect again for the rest
+  mindseye data merge data/parts/* --out data/train      one dataset of the parts that collect --shard recorded")]
 pub struct DataArgs {
     /// What to do.
     #[command(subcommand)]
@@ -131,18 +165,52 @@ pub struct DataArgs {
 /// What `mindseye data` can do.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Say what is in a dataset.
+    /// Say what is in a dataset, and which episodes it lacks.
     Info {
         /// The dataset.
         dataset: PathBuf,
     },
-    /// Read every byte and compare it with what was committed.
+    /// Read every byte and compare it with what was committed. Exit code 0: all is as it was; 1: something is damaged.
     Verify {
         /// The dataset.
         dataset: PathBuf,
         /// Check sizes and headers only.
         #[arg(long)]
         quick: bool,
+    },
+    /// Keep every whole episode of a damaged dataset; collecting again then records the lost ones as they were.
+    ///
+    /// Manifest lines are made anew from the shards. A shard that can be restored to its committed bytes is; of another, whole
+    /// episodes become shards of their own. Nothing is deleted: damaged files are moved to DATASET/damaged. Repairing again
+    /// changes nothing.
+    #[command(after_help = "Examples:
+  mindseye data repair data/train --dry-run
+  mindseye data repair data/train
+  mindseye collect mnist-world --episodes 20000 --out data/train      the command that made it fills the gaps")]
+    Repair {
+        /// The dataset.
+        dataset: PathBuf,
+        /// Say what would be done, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make one dataset of parts, in any order, with the bytes that recording at once would have given.
+    ///
+    /// Parts must be of one dataset. What several of them have must be the same in each; what none has is an error, before
+    /// anything is written. Every shard is checked while it is copied. An interrupted merge goes on when it is run again.
+    #[command(after_help = "Examples:
+  mindseye data merge data/train.parts/* --out data/train
+  mindseye data merge data/train.parts/0 data/train.parts/2 --partial --out data/train      part 1 may come later")]
+    Merge {
+        /// The parts: directories that `collect --shard` has written.
+        #[arg(required = true, value_name = "PART")]
+        parts: Vec<PathBuf>,
+        /// The result's directory; if it has shards of this dataset already, they count too.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Merge even if episodes are missing.
+        #[arg(long)]
+        partial: bool,
     },
 }
 
@@ -168,7 +236,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     pub start_from: Option<PathBuf>,
     /// Seed of weights and draws.
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u64>(0, Seed::MAX.0.into()), allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Check and print the cost, but do not train.
     #[arg(long)]
@@ -204,16 +272,16 @@ pub struct MemoryArgs {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Frames the model sees (as in training).
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<i64>(1, MOST_FRAMES), allow_negative_numbers = true)]
     pub context: Option<i64>,
     /// Frames it imagines (all the rest).
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<i64>(1, MOST_FRAMES), allow_negative_numbers = true)]
     pub horizon: Option<i64>,
     /// Clips to score (all).
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>(1, MOST_EPISODES), allow_negative_numbers = true)]
     pub clips: Option<usize>,
     /// Clips at a time.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = whole::<usize>(1, 65_536), allow_negative_numbers = true)]
     pub batch_size: usize,
     /// Folder for report.json and report.html (RUN/memory).
     #[arg(long, value_name = "DIR")]
@@ -235,11 +303,46 @@ pub struct PolicyArgs {
     #[arg(long, default_value = "random")]
     pub policy: String,
     /// Episodes, one each.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = whole::<u64>(100, 1 << 32), allow_negative_numbers = true)]
     pub episodes: u64,
+    /// Episodes played side by side; the result does not depend on it.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole::<usize>(0, i64::MAX.into()), allow_negative_numbers = true)]
+    pub envs: usize,
     /// Seed of the episodes.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole::<u64>(0, Seed::MAX.0.into()), allow_negative_numbers = true)]
     pub seed: u64,
+}
+
+/// `mindseye rollout`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Files are safetensors: `state` [N, S] and `actions` [N, T, A] in, F32 or F64; `states` [N, T, S], `observations`
+[N, T, O], `rewards` [N, T] and `terminations` [N, T] out. The Ant's S is 29: place (y up), orientation x y z w, eight
+angles; then the root's twist about the world's origin, turning first, and eight rates.
+
+Examples:
+  mindseye rollout Ant-v0 --in recorded.safetensors --out rolled.safetensors
+  mindseye rollout Ant-v0 --in recorded.safetensors --out rolled.safetensors --gradients
+  mindseye rollout Ant-v0 --set physics.inertia=exact --in recorded.safetensors --out rolled.safetensors"
+)]
+pub struct RolloutArgs {
+    /// The environment; its state must be a vector.
+    pub env: String,
+    /// File of states and actions.
+    #[arg(long = "in", value_name = "FILE")]
+    pub input: PathBuf,
+    /// File for what becomes of them.
+    #[arg(long = "out", value_name = "FILE")]
+    pub output: PathBuf,
+    /// Also write `gradients` [N, T, A]: of each row's sum of rewards with respect to its actions.
+    #[arg(long)]
+    pub gradients: bool,
+    /// Where an episode would end, go on from the row's own first state.
+    #[arg(long)]
+    pub resets: bool,
+    /// Settings of the environment; double precision unless they say otherwise.
+    #[command(flatten)]
+    pub layers: Layers,
 }
 
 /// `mindseye bench`

@@ -1,15 +1,21 @@
 //! Layered configuration: defaults, a shipped preset, a file, single values. Closed: a field that does not exist is an error
-//! with the nearest that does.
+//! with the nearest that does. Every field remembers where it was given, and no value is more than it says: nothing in it is
+//! looked up, interpolated or run.
 
-use std::fs;
-use std::path::Path;
+mod explain;
+mod file;
 
-use anyhow::{Error, Result};
-use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Serialize;
+use simulators::limits::{Limit, OutOfRange};
 use toml::{Table, Value};
 
 use crate::cli::Layers;
-use crate::failure::usage;
+use crate::failure::{Usage, usage};
+
+pub use explain::{Fault, nearest};
 
 /// A shipped configuration: its name and its TOML text, only what differs from the defaults.
 pub type Preset = (&'static str, &'static str);
@@ -33,39 +39,54 @@ pub const MNIST_WORLD: &[Preset] = &[
     ("tiny", include_str!("../configs/mnist_world/tiny.toml")),
 ];
 
-/// A configuration file may not be larger than this.
-const LARGEST_FILE: u64 = 1 << 20;
+/// What all layers say together, and where each field was given.
+#[derive(Debug, Clone)]
+pub struct Layered {
+    table: Table,
+    /// The same without the file and the single values: what a field is when it is left out.
+    below: Table,
+    /// The place by dotted path.
+    given: BTreeMap<String, String>,
+}
 
-/// The layers as one table: `base` below everything, then preset, file and single values.
+/// Parts of a dotted field. Whatever walks a table calls itself once for each, so their number must be small.
+const MOST_PARTS: usize = 16;
+
+/// The layers above `base`: preset, file and single values.
 ///
 /// # Errors
 /// An unknown preset, a file that is not TOML, a value that is not `field=value`.
-pub fn merged(base: Table, layers: &Layers, presets: &[Preset]) -> Result<Table> {
-    let mut table = base;
+pub fn merged(base: Table, layers: &Layers, presets: &[Preset]) -> Result<Layered> {
+    let mut layered = Layered { table: base, below: Table::new(), given: BTreeMap::new() };
     if let Some(name) = &layers.preset {
         let Some((_, text)) = presets.iter().find(|(preset, _)| preset == name) else {
-            let known: Vec<_> = presets.iter().map(|(preset, _)| *preset).collect();
-            return Err(usage(format!("--preset {name}: there is no such preset; there are: {}", known.join(", "))));
+            return Err(unknown_preset(name, presets));
         };
-        merge(&mut table, text.parse().expect("shipped presets are TOML; a test parses them"));
+        let preset: Table = text.parse()?;
+        let mut fields = Vec::new();
+        leaves("", &preset, &mut fields);
+        layered.given.extend(fields.into_iter().map(|field| (field, format!("preset {name}"))));
+        merge(&mut layered.table, preset);
     }
+    layered.below = layered.table.clone();
     if let Some(path) = &layers.config {
-        merge(&mut table, read(path)?);
+        let file::Configuration { table, lines } = file::read(path)?;
+        let place = |line| format!("{}:{line}", path.display());
+        layered.given.extend(lines.into_iter().map(|(field, line)| (field, place(line))));
+        merge(&mut layered.table, table);
     }
     for argument in &layers.set {
-        set(&mut table, argument)?;
+        let (field, value) = assignment(argument)?;
+        layered.set(&field, value, &format!("--set {}", explain::shortened(argument)))?;
     }
-    Ok(table)
+    Ok(layered)
 }
 
-fn read(path: &Path) -> Result<Table> {
-    let bytes = fs::metadata(path).map_err(|e| Error::new(e).context(format!("cannot read {}", path.display())))?.len();
-    if bytes > LARGEST_FILE {
-        return Err(usage(format!("{}: {bytes} bytes; a configuration has at most 1 MB", path.display())));
-    }
-    let bytes = fs::read(path).map_err(|e| Error::new(e).context(format!("cannot read {}", path.display())))?;
-    let text = String::from_utf8(bytes).map_err(|_| usage(format!("{}: not a text file", path.display())))?;
-    text.parse().map_err(|error: toml::de::Error| usage(format!("{}: {error}", path.display())))
+fn unknown_preset(name: &str, presets: &[Preset]) -> anyhow::Error {
+    let known: Vec<_> = presets.iter().map(|(preset, _)| *preset).collect();
+    let listed = if known.is_empty() { "none here".to_owned() } else { known.join(", ") };
+    let nearest = nearest(name, known.into_iter());
+    Usage::argument("--preset", name, "there is no such preset").allowed(listed).suggest(nearest).into()
 }
 
 fn merge(into: &mut Table, from: Table) {
@@ -79,86 +100,133 @@ fn merge(into: &mut Table, from: Table) {
     }
 }
 
-/// Applies one `a.b=c`. The value is TOML; what is not TOML is taken as a string.
-fn set(table: &mut Table, argument: &str) -> Result<()> {
-    let Some((field, text)) = argument.split_once('=') else {
-        return Err(usage(format!("--set {argument}: expected FIELD=VALUE, such as train.batch_size=16")));
+/// Field and value of one `a.b=c`. The value is TOML; what is not TOML is taken as a string.
+fn assignment(argument: &str) -> Result<(String, Value)> {
+    let refused = |problem: &str| -> anyhow::Error {
+        let place = format!("--set {}", explain::shortened(argument));
+        Usage::worded(format!("{place}: {problem}"))
+            .field("--set")
+            .value(explain::shortened(argument))
+            .given_in(Some(place))
+            .into()
     };
+    let Some((field, text)) = argument.split_once('=') else {
+        return Err(refused("expected FIELD=VALUE, such as train.batch_size=16"));
+    };
+    let field: Vec<&str> = field.split('.').map(str::trim).collect();
+    if field.contains(&"") {
+        return Err(refused("the field has no name"));
+    }
+    if field.len() > MOST_PARTS {
+        return Err(refused(&format!("the field has {} parts, at most {MOST_PARTS} are allowed", field.len())));
+    }
     let text = text.trim();
-    let value = format!("v = {text}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut parsed| parsed.remove("v"))
-        .unwrap_or_else(|| Value::String(text.to_owned()));
-    let mut keys: Vec<&str> = field.trim().split('.').collect();
-    let last = keys.pop().filter(|key| !key.is_empty());
-    let Some(last) = last else { return Err(usage(format!("--set {argument}: the field has no name"))) };
-    let mut place = table;
+    let parsed = format!("v = {text}").parse::<Table>().ok().filter(|parsed| parsed.len() == 1);
+    let value = parsed.and_then(|mut parsed| parsed.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()));
+    Ok((field.join("."), value))
+}
+
+/// `group.key`.
+fn dotted(group: &str, key: &str) -> String {
+    if group.is_empty() { key.to_owned() } else { format!("{group}.{key}") }
+}
+
+/// Dotted paths of all values of a table that are no tables.
+fn leaves(group: &str, table: &Table, found: &mut Vec<String>) {
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => leaves(&dotted(group, key), inner, found),
+            _ => found.push(dotted(group, key)),
+        }
+    }
+}
+
+/// The value at a dotted path.
+fn at<'a>(table: &'a Table, field: &str) -> Option<&'a Value> {
+    let (mut keys, mut place) = (field.split('.'), table);
+    let last = keys.next_back()?;
     for key in keys {
-        let next = place.entry(key).or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(next) = next else {
-            return Err(usage(format!("--set {argument}: `{key}` is a value, not a group of fields")));
-        };
-        place = next;
+        place = place.get(key)?.as_table()?;
     }
-    place.insert(last.to_owned(), value);
-    Ok(())
+    place.get(last)
 }
 
-/// The configuration a table describes.
-///
-/// # Errors
-/// Naming the dotted field, what is wrong with it, where it was given, and the nearest existing name.
-pub fn resolve<T: DeserializeOwned>(table: Table, layers: &Layers) -> Result<T> {
-    serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
-        let path = error.path().to_string();
-        let cause = error.inner().message().to_owned();
-        usage(format!("{}{}{}", explain(&path, &cause), given_in(&path, &cause, layers), suggestion(&cause)))
-    })
-}
-
-/// What to add to somebody else's refusal of a configuration, `dotted.field: cause`: where it was given, the nearest name.
-pub fn advice(refusal: &str, layers: &Layers) -> String {
-    let (path, cause) = refusal.split_once(": ").unwrap_or((".", refusal));
-    let cause = if path.contains(' ') { refusal } else { cause };
-    format!("{}{}", given_in(path, cause, layers), suggestion(cause))
-}
-
-fn explain(path: &str, cause: &str) -> String {
-    if path == "." { cause.to_owned() } else { format!("{path}: {cause}") }
-}
-
-/// The name in backticks that serde calls unknown, if it does.
-fn unknown(cause: &str) -> Option<&str> {
-    let name = cause.strip_prefix("unknown field `").or_else(|| cause.strip_prefix("unknown variant `"))?;
-    name.split('`').next()
-}
-
-/// Where a wrong field was given: which argument, or which line of the file.
-fn given_in(path: &str, cause: &str, layers: &Layers) -> String {
-    let key = unknown(cause).unwrap_or_else(|| path.rsplit('.').next().unwrap_or(path));
-    let names = |field: &str| field.split('.').any(|part| part.trim() == key);
-    if let Some(argument) = layers.set.iter().rev().find(|a| a.split('=').next().is_some_and(names)) {
-        return format!(" (given as --set {argument})");
+impl Layered {
+    /// Puts `value` above all layers so far; it was given at `place`.
+    ///
+    /// # Errors
+    /// If the field lies in what is a value, not a group.
+    pub fn set(&mut self, field: &str, value: Value, place: &str) -> Result<()> {
+        let mut keys: Vec<&str> = field.split('.').collect();
+        let last = keys.pop().unwrap_or_default();
+        let mut table = &mut self.table;
+        for key in keys {
+            let next = table.entry(key).or_insert_with(|| Value::Table(Table::new()));
+            let Value::Table(next) = next else {
+                return Err(usage(format!("{place}: `{key}` is a value, not a group of fields")));
+            };
+            table = next;
+        }
+        table.insert(last.to_owned(), value);
+        self.given.insert(field.to_owned(), place.to_owned());
+        Ok(())
     }
-    let Some(file) = &layers.config else { return String::new() };
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let line = text.lines().position(|line| {
-        line.split('=')
-            .next()
-            .is_some_and(|left| left.trim().trim_matches(['[', ']']).split('.').any(|part| part == key))
-    });
-    line.map_or_else(String::new, |line| format!(" (given in {}:{})", file.display(), line + 1))
-}
 
-/// "did you mean", from the names that serde lists as expected.
-fn suggestion(cause: &str) -> String {
-    let Some(unknown) = unknown(cause) else { return String::new() };
-    let known = cause.split('`').skip(3).step_by(2);
-    let nearest = known.map(|name| (strsim::jaro_winkler(unknown, name), name)).max_by(|(a, _), (b, _)| a.total_cmp(b));
-    match nearest {
-        Some((likeness, name)) if likeness > 0.7 => format!("; did you mean `{name}`?"),
-        _ => String::new(),
+    /// Says where a field of the base comes from, unless a layer above has it too.
+    pub fn comes_from(&mut self, field: &str, place: &str) {
+        self.given.entry(field.to_owned()).or_insert_with(|| place.to_owned());
+    }
+
+    /// What a field is so far.
+    #[must_use]
+    pub fn get(&self, field: &str) -> Option<&Value> {
+        at(&self.table, field)
+    }
+
+    /// Where a field was given: itself, the group around it, or what is in it.
+    #[must_use]
+    pub fn given_in(&self, field: &str) -> Option<&str> {
+        let mut around = Some(field);
+        while let Some(group) = around {
+            if let Some(place) = self.given.get(group) {
+                return Some(place);
+            }
+            around = group.rsplit_once('.').map(|(group, _)| group);
+        }
+        let inside =
+            |(other, _): &(&String, &String)| other.strip_prefix(field).is_some_and(|rest| rest.starts_with('.'));
+        self.given.iter().find(inside).map(|(_, place)| place.as_str())
+    }
+
+    /// A refusal of what a field holds, with that value and where it was given.
+    #[must_use]
+    pub fn refusal(&self, field: &str, problem: &str) -> Usage {
+        let refusal = Usage::new(problem).field(explain::shortened(field)).given_in(self.given_in(field));
+        match self.get(field) {
+            Some(value) => refusal.value(explain::spelled(value)),
+            None => refusal,
+        }
+    }
+
+    /// The configuration that the layers describe: what `parse` makes of them, if all is within `limits`.
+    ///
+    /// # Errors
+    /// Naming the dotted field, its value, where it was given, what is allowed, and what to try.
+    pub fn resolve<T: Serialize>(
+        &self,
+        parse: impl Fn(Table) -> Result<T, Fault>,
+        limits: impl Fn(&T) -> Vec<Limit>,
+    ) -> Result<T> {
+        let config = parse(self.table.clone()).map_err(|fault| self.explain(&fault, &parse, &limits))?;
+        let refused = limits(&config).into_iter().find_map(|limit| limit.check().err().map(|error| (limit, error)));
+        let Some((limit, OutOfRange { field, value, allowed })) = refused else { return Ok(config) };
+        let advice = explain::advice(Some(&limit.range), &value, self.without(&field, &parse, &limits).as_ref());
+        Err(self
+            .refusal(&field, "out of range")
+            .value(value)
+            .allowed(self.with_places(&allowed, &field))
+            .suggest(advice)
+            .into())
     }
 }
 
@@ -171,25 +239,24 @@ mod tests {
         Layers { set: set.iter().map(ToString::to_string).collect(), ..Layers::default() }
     }
 
-    fn base() -> Table {
-        "seed = 0\nmodel.kind = 'flowm'\ntrain = {}".parse().unwrap()
+    fn base(kind: &str) -> Table {
+        format!("seed = 0\nmodel.kind = '{kind}'\ntrain = {{}}").parse().unwrap()
+    }
+
+    fn resolve(layers: &Layers, kind: &str, presets: &[Preset]) -> Result<RunConfig> {
+        merged(base(kind), layers, presets)?.resolve(Fault::of, RunConfig::limits)
     }
 
     fn message(set: &[&str]) -> String {
-        let layers = layers(set);
-        let table = merged(base(), &layers, FLOWM).unwrap();
-        resolve::<RunConfig>(table, &layers).unwrap_err().to_string()
+        resolve(&layers(set), "flowm", FLOWM).unwrap_err().to_string()
     }
 
     #[test]
-    fn every_shipped_preset_resolves_and_validates() {
-        for (name, presets, kind) in [("flowm", FLOWM, "flowm"), ("linear_rnn", LINEAR_RNN, "linear_rnn")] {
+    fn every_shipped_preset_resolves() {
+        for (kind, presets) in [("flowm", FLOWM), ("linear_rnn", LINEAR_RNN)] {
             for (preset, _) in presets {
                 let layers = Layers { preset: Some((*preset).to_owned()), ..Layers::default() };
-                let base = format!("seed = 0\nmodel.kind = '{kind}'\ntrain = {{}}").parse().unwrap();
-                let config: RunConfig = resolve(merged(base, &layers, presets).unwrap(), &layers).unwrap();
-                config.model.validate().unwrap_or_else(|e| panic!("{name} {preset}: {e}"));
-                config.train.validate().unwrap_or_else(|e| panic!("{name} {preset}: {e}"));
+                resolve(&layers, kind, presets).unwrap_or_else(|e| panic!("{kind} {preset}: {e}"));
             }
         }
     }
@@ -197,23 +264,73 @@ mod tests {
     #[test]
     fn a_typo_names_the_argument_and_the_nearest_field() {
         let message = message(&["train.batch_sise=4"]);
-        assert!(message.contains("batch_sise") && message.contains("--set train.batch_sise=4"), "{message}");
-        assert!(message.contains("did you mean `batch_size`?"), "{message}");
+        assert!(message.starts_with("train.batch_sise = 4: unknown field"), "{message}");
+        assert!(message.ends_with("(given as --set train.batch_sise=4); did you mean `batch_size`?"), "{message}");
     }
 
     #[test]
-    fn a_wrong_type_names_the_dotted_field() {
-        let message = message(&["train.batch_size=3.5"]);
-        assert!(message.contains("train.batch_size") && message.contains("3.5"), "{message}");
+    fn a_wrong_type_names_the_dotted_field_even_inside_a_tagged_group() {
+        let said = message(&["train.batch_size=3.5"]);
+        assert!(said.starts_with("train.batch_size = 3.5: a whole number is expected; allowed: 1..=65536"), "{said}");
+        let said = message(&["model.world=24", "model.hidden=fast", "model.v_range=1"]);
+        assert!(said.starts_with("model.hidden = \"fast\": a whole number is expected, not a string"), "{said}");
+        assert!(said.contains("(given as --set model.hidden=fast); try 32 (the default)"), "{said}");
+    }
+
+    #[test]
+    fn a_place_belongs_to_the_whole_path_not_to_the_last_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[model]\nhidden = 4\n# context\n[train]\nhorizon = 3\ncontext = 0\n").unwrap();
+        let layers = Layers { config: Some(file.path().to_owned()), ..layers(&["model.hidden=5", "train.horizon=2"]) };
+        let layered = merged(base("flowm"), &layers, FLOWM).unwrap();
+        let line = |line| format!("{}:{line}", file.path().display());
+        assert_eq!(layered.given_in("train.context"), Some(line(6).as_str()));
+        assert_eq!(layered.given_in("train.horizon"), Some("--set train.horizon=2"), "the layer above has the say");
+        assert_eq!(layered.given_in("context"), None, "another field of that name");
+        assert_eq!(layered.given_in("model.cell.x"), Some(line(1).as_str()), "the group around it");
+        let said = layered.resolve::<RunConfig>(Fault::of, RunConfig::limits).unwrap_err().to_string();
+        assert!(said.contains(&format!("(given in {})", line(6))), "{said}");
+    }
+
+    #[test]
+    fn a_file_of_a_hundred_thousand_fields_is_refused_as_any_other() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let fields: String = (0..90_000).map(|i| format!("f{i} = 0\n")).collect::<Vec<_>>().concat();
+        for group in ["model", "train"] {
+            std::fs::write(file.path(), format!("[{group}]\n{fields}")).unwrap();
+            let layers = Layers { config: Some(file.path().to_owned()), ..Layers::default() };
+            let said = resolve(&layers, "flowm", FLOWM).unwrap_err().to_string();
+            assert!(said.contains(": unknown field `f") && said.len() < 1_000, "{said}");
+        }
+    }
+
+    #[test]
+    fn two_fields_at_odds_are_both_named_with_their_places() {
+        let said = message(&["model.world=20", "model.window=25"]);
+        assert_eq!(
+            said,
+            "model.window = 25: out of range; allowed: 3..=20 (at most `model.world`, given as --set model.world=20) \
+             (given as --set model.window=25); try 20 (nearest)"
+        );
     }
 
     #[test]
     fn later_layers_win_field_by_field() {
         let layers = Layers { preset: Some("tiny".into()), ..layers(&["train.updates=7"]) };
-        let config: RunConfig = resolve(merged(base(), &layers, FLOWM).unwrap(), &layers).unwrap();
+        let config = resolve(&layers, "flowm", FLOWM).unwrap();
         assert_eq!(config.train.updates, 7);
         let tiny = Layers { preset: Some("tiny".into()), ..Layers::default() };
-        let tiny: RunConfig = resolve(merged(base(), &tiny, FLOWM).unwrap(), &tiny).unwrap();
-        assert_eq!(config.train.batch_size, tiny.train.batch_size);
+        assert_eq!(config.train.batch_size, resolve(&tiny, "flowm", FLOWM).unwrap().train.batch_size);
+    }
+
+    #[test]
+    fn a_value_is_one_value_and_nothing_is_run() {
+        let value = |argument: &str| assignment(argument).unwrap().1;
+        assert_eq!(value("a=1\nb = 2"), Value::String("1\nb = 2".into()), "no second field comes in with it");
+        assert_eq!(value("a=${HOME}"), Value::String("${HOME}".into()));
+        assert_eq!(value("a=x=y"), Value::String("x=y".into()));
+        for nameless in ["=1", ".a=1", "a..b=1"] {
+            assert!(assignment(nameless).unwrap_err().to_string().contains("has no name"), "{nameless}");
+        }
     }
 }

@@ -1,16 +1,22 @@
 //! A run's folder: its configuration and origin are in it before the first update.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use envs::dataset::Dataset;
+use envs::storage::{self, At, Storage};
+use envs::untrusted;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use world_models::checkpoint::{Checkpoint, complete};
 use world_models::train::RunConfig;
 
-use crate::failure::usage;
+use crate::failure::{Difference, Usage, usage};
+
+/// The most bytes of `config.json` and `run.json`; the second has the command line, which may be long.
+const BUDGET: u64 = 4 << 20;
 
 /// A run on disk.
 pub struct RunDir {
@@ -61,37 +67,122 @@ impl RunDir {
     /// The configuration it was begun with.
     ///
     /// # Errors
-    /// If the file is missing or not one.
+    /// If the file is missing, not one, or of a run that cannot be.
     pub fn config(&self) -> Result<RunConfig> {
         let path = self.path.join("config.json");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_str(&text).map_err(|e| usage(format!("{}: {e}", path.display())))
+        let text = untrusted::read(&path, BUDGET).at("read", &path)?;
+        let config: RunConfig = serde_json::from_slice(&text).map_err(|e| usage(format!("{}: {e}", path.display())))?;
+        config.validate().map_err(|e| usage(format!("{}: {e}", path.display())))?;
+        Ok(config)
     }
 
     /// Creates the folder and writes what defines the run.
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub fn begin(&self, config: &RunConfig, dataset: &Value) -> Result<()> {
-        let checkpoints = self.checkpoints();
-        fs::create_dir_all(&checkpoints).with_context(|| format!("cannot create {}", checkpoints.display()))?;
+    pub fn begin(
+        &self,
+        storage: &dyn Storage,
+        config: &RunConfig,
+        dataset: &Value,
+        start_from: Option<&Path>,
+    ) -> Result<()> {
+        storage::create_folders(storage, &self.checkpoints())?;
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let about = json!({
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": VERSION,
             "git_revision": git_revision(),
-            "argv": std::env::args().collect::<Vec<_>>(),
+            "argv": std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>(),
             "seed": config.seed,
             "threads": rayon::current_num_threads(),
             "dataset": dataset,
+            "start_from": start_from,
             "started_unix": seconds,
         });
-        for (file, value) in [("run.json", about), ("config.json", serde_json::to_value(config)?)] {
-            let path = self.path.join(file);
-            let text = serde_json::to_string_pretty(&value)? + "\n";
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
+        self.write(storage, "run.json", &about)?;
+        // It comes last: with it there is a run.
+        self.write_config(storage, config)
     }
+
+    /// Writes the configuration with which the run goes on.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn write_config(&self, storage: &dyn Storage, config: &RunConfig) -> Result<()> {
+        self.write(storage, "config.json", config)
+    }
+
+    fn write(&self, storage: &dyn Storage, file: &str, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value)? + "\n";
+        Ok(storage::replace(storage, &self.path.join(file), text.as_bytes())?)
+    }
+
+    fn origin(&self) -> Result<Origin> {
+        let path = self.path.join("run.json");
+        let text = untrusted::read(&path, BUDGET).at("read", &path)?;
+        serde_json::from_slice(&text).map_err(|e| usage(format!("{}: {e}", path.display())))
+    }
+
+    /// Refuses to begin once more a run without any checkpoint that has begun with the weights of another.
+    ///
+    /// # Errors
+    /// If it has, or `run.json` is missing or damaged.
+    pub fn check_beginning(&self) -> Result<()> {
+        let Some(start_from) = self.origin()?.start_from else { return Ok(()) };
+        let path = self.path.display();
+        let problem = format!(
+            "--resume: {path} was begun with the weights of {}, and ended before they were saved",
+            start_from.display()
+        );
+        let advice = format!("remove {path} and begin anew with --start-from {}", start_from.display());
+        Err(Usage::worded(problem).field("--resume").suggest(Some(advice)).into())
+    }
+
+    /// Holds what a run goes on with against what it began with: another dataset is refused; what may change the last bits
+    /// of its weights is returned, a line each.
+    ///
+    /// # Errors
+    /// If `run.json` is missing or damaged, or the run began with another dataset.
+    pub fn check_origin(&self, dataset: &Dataset, threads: usize) -> Result<Vec<String>> {
+        let begun = self.origin()?;
+        let digest = dataset.digest();
+        if begun.dataset.digest != digest {
+            let data = dataset.dir().display().to_string();
+            let refusal = Usage::worded(format!("--resume: {} was begun with another dataset", self.path.display()));
+            let difference = |field: &str, old: String, new: String| Difference { field: field.to_owned(), old, new };
+            let differences = vec![
+                difference("dataset.digest", begun.dataset.digest, digest),
+                difference("dataset.episodes", begun.dataset.episodes.to_string(), dataset.len().to_string()),
+            ];
+            return Err(refusal.field("--data").value(data).differing(differences).into());
+        }
+        let mut changed = Vec::new();
+        if begun.threads != threads {
+            changed.push(format!("threads: {} -> {threads}", begun.threads));
+        }
+        if begun.version != VERSION {
+            changed.push(format!("version: {} -> {VERSION}", begun.version));
+        }
+        Ok(changed)
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What of `run.json` a run depends on when it goes on.
+#[derive(Deserialize)]
+struct Origin {
+    version: String,
+    threads: usize,
+    dataset: DatasetOrigin,
+    #[serde(default)]
+    start_from: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct DatasetOrigin {
+    digest: String,
+    episodes: u64,
 }
 
 /// The revision of the working tree, where git knows one.
@@ -100,15 +191,15 @@ fn git_revision() -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The fields in which two configurations differ, one a line: `train.updates: 400 -> 500`.
-pub fn differences(old: &RunConfig, new: &RunConfig) -> Vec<String> {
+/// The fields in which two configurations differ.
+pub fn differences(old: &RunConfig, new: &RunConfig) -> Vec<Difference> {
     let mut found = Vec::new();
     let value = |config: &RunConfig| serde_json::to_value(config).expect("a configuration is plain data");
     compare("", &value(old), &value(new), &mut found);
     found
 }
 
-fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
+fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<Difference>) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
             let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
@@ -118,7 +209,10 @@ fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
                 compare(&path, &get(old), &get(new), found);
             }
         }
-        (old, new) if old != new => found.push(format!("{path}: {old} -> {new}")),
+        (old, new) if old != new => {
+            let show = |value: &Value| if value.is_null() { "nothing".to_owned() } else { value.to_string() };
+            found.push(Difference { field: path.to_owned(), old: show(old), new: show(new) });
+        }
         _ => {}
     }
 }

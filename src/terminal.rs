@@ -1,43 +1,96 @@
 //! What a person sees and does while something runs: bars, lines, signals, threads.
 
-use std::io::IsTerminal;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::io::{IsTerminal, Write as _};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::flag;
 
-use crate::failure::usage;
+/// The flag of [`stop_flag`]. Once it is dropped nobody looks at the flag, and signals end the program as if it had never
+/// been.
+pub struct StopFlag(Signals);
+
+/// One set of handlers for the whole program, whose commands may call one another.
+#[derive(Clone)]
+struct Signals {
+    raised: Arc<AtomicBool>,
+    nobody_looks: Arc<AtomicBool>,
+}
 
 /// A flag that the first SIGINT, SIGTERM or SIGUSR1 raises; a second SIGINT ends the program at once.
 ///
 /// # Errors
 /// If the system refuses to register a handler.
-pub fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGUSR1] {
-        // Registered first, it acts on the signal that comes when the flag is already up.
-        if signal == SIGINT {
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
-                .context("cannot handle signals")?;
+pub fn stop_flag() -> Result<StopFlag> {
+    static REGISTERED: Mutex<Option<Signals>> = Mutex::new(None);
+    let mut registered = REGISTERED.lock().expect("nothing panics while it is held");
+    let signals = match &*registered {
+        Some(signals) => signals.clone(),
+        None => registered.insert(Signals::register().context("cannot handle signals")?).clone(),
+    };
+    signals.nobody_looks.store(false, Ordering::SeqCst);
+    Ok(StopFlag(signals))
+}
+
+impl Signals {
+    fn register() -> std::io::Result<Self> {
+        let [raised, nobody_looks] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        for signal in [SIGINT, SIGTERM, SIGUSR1] {
+            flag::register_conditional_default(signal, Arc::clone(&nobody_looks))?;
+            // Registered first, it acts on the signal that comes when the flag is already up.
+            if signal == SIGINT {
+                flag::register_conditional_shutdown(signal, 130, Arc::clone(&raised))?;
+            }
+            flag::register(signal, Arc::clone(&raised))?;
         }
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot handle signals")?;
+        Ok(Self { raised, nobody_looks })
     }
-    Ok(stop)
+}
+
+impl Deref for StopFlag {
+    type Target = AtomicBool;
+
+    fn deref(&self) -> &AtomicBool {
+        &self.0.raised
+    }
+}
+
+impl Drop for StopFlag {
+    fn drop(&mut self) {
+        // A signal that was heeded ends the program with its own code, however many more come.
+        self.0.nobody_looks.store(!self.0.raised.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
+/// Lets a write beyond the size that files may have (`ulimit -f`) fail, as on a full disk, instead of ending the program.
+///
+/// # Errors
+/// If the system refuses to register a handler.
+pub fn outlive_file_limit() -> Result<()> {
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).context("cannot handle signals")?;
+    Ok(())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The most threads that may be asked for: beyond a few for each core there is only waiting.
+pub fn most_threads() -> i128 {
+    cores() as i128 * 4
 }
 
 /// Sets rayon's threads; the number of them.
 ///
 /// # Errors
-/// If the number is out of range.
+/// If they cannot be started.
 pub fn threads(asked: Option<usize>) -> Result<usize> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = asked.unwrap_or(cores);
-    if !(1..=cores * 4).contains(&threads) {
-        return Err(usage(format!("--threads {threads}: allowed is 1..={}", cores * 4)));
-    }
+    let threads = asked.unwrap_or_else(cores);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start threads")?;
     Ok(threads)
 }
@@ -106,7 +159,7 @@ impl Progress {
         let twentieth = done * 20 / total;
         if self.plain && twentieth > self.shown.get() {
             self.shown.set(twentieth);
-            eprintln!("{:>9} {done}/{total}  {}", self.what, message());
+            say(&format!("{:>9} {done}/{total}  {}", self.what, message()));
         } else if !self.plain {
             self.bar.set_message(message());
         }
@@ -115,7 +168,7 @@ impl Progress {
     /// Says a line above the bar.
     pub fn say(&self, line: &str) {
         if self.plain {
-            eprintln!("{line}");
+            say(line);
         } else {
             self.bar.println(line);
         }
@@ -127,9 +180,14 @@ impl Progress {
     }
 }
 
+/// A line on standard error. Where that cannot be written, as when it is a file on a full disk, the work goes on.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// `1.5 GB`.
 pub fn bytes(n: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
+    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut value = n as f64;
     let mut unit = 0;
     while value >= 1000.0 && unit + 1 < units.len() {

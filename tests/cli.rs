@@ -279,3 +279,32 @@ fn the_doctor_answers_in_words_and_in_json() {
         assert!(line["status"] == "ok" || line["status"] == "note", "{line}");
     }
 }
+
+#[test]
+fn a_run_with_weights_of_another_never_goes_on_without_them() {
+    let place = Place::new();
+    let (data, first) = (place.dataset(20), place.at("first"));
+    ok(&train(&data, &first, "train.updates=2"));
+    let from = ["--start-from", &first];
+    let whole = place.at("whole");
+    ok(&[&train(&data, &whole, "train.updates=3")[..], &from].concat());
+
+    let killed = |out: &str, fault: &str| {
+        let arguments = [&train(&data, out, "train.updates=3")[..], &from].concat();
+        let output = Command::new(cargo_bin("mindseye")).args(arguments).env("MINDSEYE_FAULT", fault).output().unwrap();
+        assert_eq!(output.status.code(), None, "{output:?}");
+    };
+    // Killed while the first weights are being saved, there is nothing to go on from.
+    let early = place.at("early");
+    killed(&early, "kill@create~model.safetensors:1");
+    let resumed = |out: &str| run(&["train", "flowm", "--data", &data, "--out", out, "--resume", "--threads", "1"]);
+    let (code, _, err) = resumed(&early);
+    assert!(code == 2 && err.contains("--start-from") && err.contains(&first), "{err}");
+    // Killed after that, it goes on with them.
+    let late = place.at("late");
+    killed(&late, "kill@write~metrics.jsonl:1");
+    let (code, _, err) = resumed(&late);
+    assert_eq!(code, 0, "{err}");
+    let weights = |run: &str| fs::read(checkpoint(run).join("model/model.safetensors")).unwrap();
+    assert!(weights(&late) == weights(&whole));
+}

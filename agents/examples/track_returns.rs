@@ -9,7 +9,7 @@ use simulators::rng::Seed;
 fn main() -> Result<(), EvaluationError> {
     let policies: [(&str, &mut dyn Policy); 2] = [("random", &mut RandomWalk::default()), ("oracle", &mut TrackOracle)];
     for (name, policy) in policies {
-        let report = evaluate("MnistWorldTrack-v0", &json!({}), policy, 1000, Seed(1))?;
+        let report = evaluate("MnistWorldTrack-v0", &json!({}), policy, 1000, Seed(1), 64)?;
         let (mean, stderr, std) = (report.mean, report.stderr, report.std);
         println!("{name}: mean {mean:.2} +- {stderr:.2} (std {std:.2}, {:.2} to {:.2})", report.min, report.max);
     }

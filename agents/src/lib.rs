@@ -5,4 +5,4 @@
 
 mod evaluate;
 
-pub use evaluate::{Evaluation, EvaluationError, MIN_EPISODES, evaluate};
+pub use evaluate::{Evaluation, EvaluationError, MIN_EPISODES, bytes, evaluate};

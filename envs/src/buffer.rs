@@ -18,6 +18,18 @@ pub enum Dtype {
     Float32,
 }
 
+impl Dtype {
+    /// Bytes of one element.
+    #[must_use]
+    pub fn size(self) -> usize {
+        match self {
+            Self::Uint8 | Self::Int8 => 1,
+            Self::Int64 => 8,
+            Self::Float32 => 4,
+        }
+    }
+}
+
 mod sealed {
     pub trait Sealed {}
 }

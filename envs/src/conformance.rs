@@ -58,16 +58,69 @@ struct Subject<'a> {
     config: &'a Value,
 }
 
-/// `o[t], a[t] -> r[t], o[t+1]`, all in bits.
+/// `o[t], a[t] -> r[t], o[t+1]`, all in bits; of observations, which may be large, the blake3 of their memory.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Transition {
-    episode: u64,
-    t: u32,
-    obs: Vec<u8>,
-    action: Vec<u8>,
-    reward: u32,
-    stop: Stop,
-    next_obs: Vec<u8>,
+pub struct Transition {
+    /// Index of the episode.
+    pub episode: u64,
+    /// Step of the episode, from 0.
+    pub t: u32,
+    /// What was acted on.
+    pub obs: [u8; 32],
+    /// The memory of the action.
+    pub action: Vec<u8>,
+    /// The bits of the reward.
+    pub reward: u32,
+    /// Whether and why the episode ended.
+    pub stop: Stop,
+    /// What the action led to.
+    pub next_obs: [u8; 32],
+}
+
+/// All transitions of episodes `0..episodes`, by episode and step, as `policy` plays them in `envs`: a batch that was never
+/// reset, of this auto-reset mode. In disabled mode a row is reset as soon as its episode is over.
+///
+/// # Errors
+/// A step or reset that is refused.
+pub fn transitions(
+    envs: &mut dyn BatchEnv,
+    autoreset: AutoresetMode,
+    policy: &mut dyn Policy,
+    episodes: u64,
+) -> Result<Vec<Transition>, Nonconformity> {
+    let (num_envs, spec) = (envs.num_envs(), envs.spec().clone());
+    let (obs_len, action_len) = (spec.observation.size(), spec.action.size());
+    let hash = |obs: &Buffer, row: usize| blake3::hash(obs.bytes(row * obs_len, obs_len)).into();
+    let mut out = StepBatch::for_spec(&spec, num_envs);
+    let mut actions = Buffer::zeros(spec.action.dtype(), num_envs * action_len);
+    envs.reset(Reset::Next, out.obs_mut())?;
+    let mut all = Vec::new();
+    let mut unfinished = episodes;
+    while unfinished > 0 {
+        let before: Vec<[u8; 32]> = (0..num_envs).map(|row| hash(out.obs(), row)).collect();
+        let clocks: Vec<u32> = (0..num_envs).map(|row| envs.row(row).steps).collect();
+        policy.act(envs, out.obs(), &mut actions)?;
+        envs.step(&actions, &mut out)?;
+        for row in (0..num_envs).filter(|&row| !out.ignored()[row] && out.episode()[row] < episodes) {
+            let stop = out.stop()[row];
+            unfinished -= u64::from(stop.any());
+            all.push(Transition {
+                episode: out.episode()[row],
+                t: clocks[row],
+                obs: before[row],
+                action: actions.bytes(row * action_len, action_len).to_vec(),
+                reward: out.reward()[row].to_bits(),
+                stop,
+                next_obs: hash(out.final_obs(), row),
+            });
+        }
+        let over: Vec<bool> = out.stop().iter().map(|stop| stop.any()).collect();
+        if autoreset == AutoresetMode::Disabled && over.contains(&true) {
+            envs.reset(Reset::Rows(&over), out.obs_mut())?;
+        }
+    }
+    all.sort_unstable();
+    Ok(all)
 }
 
 /// A batch in the middle of random play.
@@ -148,38 +201,10 @@ impl Subject<'_> {
         self.broken("other seed or episode, other start", format!("{} distinct of {all}", starts.len()))
     }
 
-    /// The transitions of episodes `0..EPISODES`, in order.
+    /// The transitions of episodes `0..EPISODES` of random play.
     fn transitions(&self, vector: &VectorConfig) -> Result<Vec<Transition>, Nonconformity> {
-        let mut play = self.start(vector)?;
-        let (obs_len, action_len) = (play.envs.spec().observation.size(), play.envs.spec().action.size());
-        let bytes = |buffer: &Buffer, row: usize, len: usize| buffer.bytes(row * len, len).to_vec();
-        let mut all = Vec::new();
-        let mut unfinished = EPISODES;
-        while unfinished > 0 {
-            let before = play.out.obs().clone();
-            let clocks: Vec<u32> = (0..vector.num_envs).map(|row| play.envs.row(row).steps).collect();
-            play.step()?;
-            let out = &play.out;
-            for row in (0..vector.num_envs).filter(|&row| !out.ignored()[row] && out.episode()[row] < EPISODES) {
-                let stop = out.stop()[row];
-                unfinished -= u64::from(stop.any());
-                all.push(Transition {
-                    episode: out.episode()[row],
-                    t: clocks[row],
-                    obs: bytes(&before, row, obs_len),
-                    action: bytes(&play.actions, row, action_len),
-                    reward: out.reward()[row].to_bits(),
-                    stop,
-                    next_obs: bytes(out.final_obs(), row, obs_len),
-                });
-            }
-            let over: Vec<bool> = out.stop().iter().map(|stop| stop.any()).collect();
-            if vector.autoreset == AutoresetMode::Disabled && over.contains(&true) {
-                play.envs.reset(Reset::Rows(&over), play.out.obs_mut())?;
-            }
-        }
-        all.sort_unstable();
-        Ok(all)
+        let mut envs = self.entry.make(self.config, vector)?;
+        transitions(&mut *envs, vector.autoreset, &mut RandomWalk::default(), EPISODES)
     }
 
     /// An episode is one chain of steps; it stops at its end and nowhere else, and says why.

@@ -37,7 +37,7 @@ impl EnvSpec {
 }
 
 /// What one step gave, besides the next observation.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub struct Outcome {
     /// Reward for reaching the next observation.
     pub reward: f32,
@@ -64,6 +64,17 @@ pub trait Env: Send + Sync + 'static {
     /// Takes `action`, `[A]`, a member of the action space, and writes the next observation, `[O]`. Allocates nothing.
     fn step(&mut self, action: &[Self::Action], rng: &mut Rng, obs: &mut [Self::Obs]) -> Outcome;
 
+    /// Takes one step in each of several envs, as [`Env::step`] would in each alone, to the last bit. Envs whose worlds
+    /// share SIMD lanes do it together.
+    fn step_together(turns: &mut [Turn<'_, Self>])
+    where
+        Self: Sized,
+    {
+        for turn in turns {
+            turn.outcome = turn.env.step(turn.action, turn.rng, turn.obs);
+        }
+    }
+
     /// The whole state but the generator.
     fn save(&self) -> serde_json::Value;
 
@@ -72,6 +83,20 @@ pub trait Env: Send + Sync + 'static {
     /// # Errors
     /// If the value cannot have come from such an env. The state is then unchanged.
     fn load(&mut self, state: &serde_json::Value) -> Result<(), StateError>;
+}
+
+/// One env's part of [`Env::step_together`].
+pub struct Turn<'a, E: Env> {
+    /// The env.
+    pub env: &'a mut E,
+    /// `[A]`, a member of the action space.
+    pub action: &'a [E::Action],
+    /// The stream of its episode.
+    pub rng: &'a mut Rng,
+    /// `[O]`, where the next observation goes.
+    pub obs: &'a mut [E::Obs],
+    /// What the step gave.
+    pub outcome: Outcome,
 }
 
 /// A saved state that does not fit the env it should be loaded into.
@@ -179,7 +204,7 @@ pub enum EnvError {
         num_envs: usize,
     },
     /// A reward or observation is not finite. The row's episode is over, the other rows are stepped and valid.
-    #[error("{env}: {what} of env {row} is not finite at step {step} of episode {episode}, seed {seed}")]
+    #[error("{env}: {what} of env {row} is not finite at step {step} of episode {episode}, seed {seed}{}", others(*rows))]
     NonFinite {
         /// Id of the env.
         env: String,
@@ -189,10 +214,12 @@ pub enum EnvError {
         row: usize,
         /// Episode index.
         episode: u64,
-        /// Steps taken in it.
+        /// Steps taken in it; 0 for its first observation.
         step: u32,
         /// Seed of the batch.
         seed: Seed,
+        /// How many rows went wrong at once; the one described is the first.
+        rows: usize,
     },
     /// A snapshot of another batch.
     #[error("{env}: snapshot field `{field}` is {found}, this batch has {expected}")]
@@ -209,4 +236,8 @@ pub enum EnvError {
     /// A snapshot whose env state does not fit.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+fn others(rows: usize) -> String {
+    if rows > 1 { format!("; {rows} envs went wrong at once") } else { String::new() }
 }

@@ -15,9 +15,12 @@ pub mod env;
 pub mod gymnasium_rs;
 pub mod policy;
 pub mod registry;
+pub mod rollout;
 pub mod space;
 pub mod stop;
+pub mod storage;
 pub mod tasks;
+pub mod untrusted;
 pub mod vector;
 
 mod slot;

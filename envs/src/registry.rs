@@ -2,10 +2,13 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use simulators::limits::Limit;
 
 use crate::collect::{CollectConfig, CollectError, MnistWorldSource, RandomWalkSource};
 use crate::dataset::EpisodeSource;
 use crate::env::{Env, EnvError};
+use crate::rollout::{Inputs, Options, Outputs, RolloutError};
+use crate::tasks::articulated::{Ant, Articulated, CartPole, Creature, DoublePendulum, Hopper};
 use crate::tasks::mnist_world::MnistWorldEnv;
 use crate::tasks::mnist_world_track::MnistWorldTrackEnv;
 use crate::vector::{BatchEnv, VectorConfig, VectorEnv};
@@ -21,6 +24,9 @@ pub trait Task: Env + Clone {
     /// Everything that can be set; its default is a sensible task.
     type Config: Serialize + DeserializeOwned + Default;
 
+    /// What the numbers of a configuration may be, beside each other.
+    fn limits(config: &Self::Config) -> Vec<Limit>;
+
     /// Builds the task; the copies in a batch share what is large.
     ///
     /// # Errors
@@ -29,6 +35,7 @@ pub trait Task: Env + Clone {
 }
 
 type Make = fn(&Value, &VectorConfig) -> Result<Box<dyn BatchEnv>, EnvError>;
+type Roll = fn(&Value, &Inputs, Options) -> Result<Outputs, RolloutError>;
 type MakeSource = fn(&Value, &CollectConfig) -> Result<Box<dyn EpisodeSource>, CollectError>;
 
 /// A registered task.
@@ -41,8 +48,10 @@ pub struct Entry {
     /// One line that says what it is.
     pub about: &'static str,
     resolve: fn(&Value) -> Result<Value, EnvError>,
+    limits: fn(&Value) -> Result<Vec<Limit>, EnvError>,
     make: Make,
     source: MakeSource,
+    rollout: Option<Roll>,
 }
 
 /// The registered tasks.
@@ -53,6 +62,10 @@ pub fn entries() -> &'static [Entry] {
             Ok(Box::new(MnistWorldSource::new(&build::<MnistWorldEnv>(config)?, collect)?))
         }),
         Entry::of::<MnistWorldTrackEnv>(random_walk::<MnistWorldTrackEnv>),
+        Entry::of_body::<Ant>(),
+        Entry::of_body::<Hopper>(),
+        Entry::of_body::<CartPole>(),
+        Entry::of_body::<DoublePendulum>(),
     ];
     ENTRIES
 }
@@ -101,9 +114,29 @@ impl Entry {
                 let config = parse::<T>(config)?;
                 Ok(serde_json::to_value(config).expect("a configuration is plain data"))
             },
+            limits: |config| Ok(T::limits(&parse::<T>(config)?)),
             make: |config, vector| Ok(Box::new(VectorEnv::new(vector, &build::<T>(config)?)?)),
             source,
+            rollout: None,
         }
+    }
+
+    /// A task of an articulated body: collected in random actions, and rolled out from outside.
+    const fn of_body<C: Creature>() -> Self {
+        let rollout: Roll = |config, inputs, options| build::<Articulated<C>>(config)?.rollout(inputs, options);
+        Self { rollout: Some(rollout), ..Self::of::<Articulated<C>>(random_walk::<Articulated<C>>) }
+    }
+
+    /// Rolls states and actions out, where the env's state is a vector.
+    ///
+    /// # Errors
+    /// A state that is no vector, inputs that do not fit, or as [`Entry::make`].
+    pub fn rollout(&self, config: &Value, inputs: &Inputs, options: Options) -> Result<Outputs, RolloutError> {
+        let Some(rollout) = self.rollout else {
+            let known: Vec<_> = entries().iter().filter(|e| e.rollout.is_some()).map(|e| e.id).collect();
+            return Err(RolloutError::NoVector { env: self.id.to_owned(), known: known.join(", ") });
+        };
+        rollout(config, inputs, options)
     }
 
     /// The whole configuration: what `config` says, and the default of everything else. An empty object gives the
@@ -113,6 +146,14 @@ impl Entry {
     /// An unknown field or a wrong type.
     pub fn resolve(&self, config: &Value) -> Result<Value, EnvError> {
         (self.resolve)(config)
+    }
+
+    /// What the numbers of a configuration may be, beside each other; out of range is no error here.
+    ///
+    /// # Errors
+    /// An unknown field or a wrong type.
+    pub fn limits(&self, config: &Value) -> Result<Vec<Limit>, EnvError> {
+        (self.limits)(config)
     }
 
     /// Builds `N` envs from a configuration, in which everything may be left out.
@@ -157,7 +198,7 @@ mod tests {
         let message = find("mnist_wrld").err().unwrap().to_string();
         assert!(message.starts_with("no env is called `mnist_wrld`; did you mean mnist-world"), "{message}");
         let message = find("zzz").err().unwrap().to_string();
-        assert_eq!(message, "no env is called `zzz`; there are: MnistWorld-v0, MnistWorldTrack-v0");
+        assert!(message.starts_with("no env is called `zzz`; there are: MnistWorld-v0, MnistWorldTrack-v0, Ant-v0"));
     }
 
     #[test]
@@ -176,13 +217,15 @@ mod tests {
         for entry in entries() {
             let error = entry.resolve(&json!({"wolrd": 1})).unwrap_err();
             let cause = std::error::Error::source(&error).unwrap().to_string();
-            assert!(cause.contains("unknown field `wolrd`") && cause.contains("`world`"), "{cause}");
-            let error = entry.resolve(&json!({"world": {"window": "wide"}})).unwrap_err();
-            let cause = std::error::Error::source(&error).unwrap().to_string();
-            assert!(cause.starts_with("world.window: ") && cause.contains("wide"), "{cause}");
+            let fields = entry.resolve(&json!({})).unwrap();
+            assert!(cause.contains("unknown field `wolrd`"), "{cause}");
+            assert!(fields.as_object().unwrap().keys().all(|field| cause.contains(field)), "{cause}");
             let resolved = entry.resolve(&json!({})).unwrap();
             assert_eq!(entry.resolve(&resolved).unwrap(), resolved);
         }
+        let error = find("mnist-world").unwrap().resolve(&json!({"world": {"window": "wide"}})).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.starts_with("world.window: ") && cause.contains("wide"), "{cause}");
         let resolved = find("mnist-world").unwrap().resolve(&json!({"world": {"digits": 2}})).unwrap();
         assert_eq!((&resolved["world"]["digits"], &resolved["world"]["world"]), (&json!(2), &json!(50)));
     }

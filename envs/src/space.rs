@@ -109,7 +109,8 @@ impl Space {
         T::TYPE == self.dtype() && row.len() == self.size() && self.check(row).is_ok()
     }
 
-    /// Finds the first component of `row` outside this space; NaN is always outside.
+    /// Finds the first component of `row` outside this space. NaN and the infinities always are, even where there is no
+    /// bound.
     ///
     /// # Errors
     /// The component, its value and what is allowed.
@@ -120,8 +121,8 @@ impl Space {
         for (component, value) in row.iter().enumerate() {
             let (low, high) = self.bounds(component);
             let value = value.to_f64();
-            if !(low..=high).contains(&value) {
-                let kind = if matches!(self, Self::Box { .. }) { "numbers" } else { "integers" };
+            if !value.is_finite() || !(low..=high).contains(&value) {
+                let kind = if matches!(self, Self::Box { .. }) { "finite numbers" } else { "integers" };
                 return Err(OutOfSpace { component, value, allowed: format!("{kind} {low}..={high}") });
             }
         }
@@ -195,6 +196,7 @@ mod tests {
         let depth = Space::Box { dtype: Dtype::Float32, shape: vec![2], low: 0.0, high: f64::INFINITY };
         assert!(depth.contains(&[0.0f32, f32::MAX]));
         assert!(!depth.contains(&[0.0f32, f32::NAN]));
+        assert!(!depth.contains(&[0.0f32, f32::INFINITY]), "no bound is not a value");
     }
 
     #[test]

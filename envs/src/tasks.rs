@@ -1,5 +1,6 @@
 //! The tasks themselves, one a file. A task is registered by a line in [`crate::registry`].
 
+pub mod articulated;
 pub mod digit_source;
 pub mod mnist_world;
 pub mod mnist_world_track;

@@ -5,14 +5,15 @@
 
 use std::any::Any;
 
+use arrayvec::ArrayVec;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use simulators::rng::Seed;
 
 use crate::batch::{Columns, StepBatch, check_buffer};
 use crate::buffer::{Buffer, Scalar};
-use crate::env::{Env, EnvError, EnvSpec};
-use crate::slot::{RowSnapshot, Rules, Slot};
+use crate::env::{Env, EnvError, EnvSpec, Turn};
+use crate::slot::{Advance, RowSnapshot, Rules, Slot};
 
 /// When a row whose episode stopped starts its next one; the names are Gymnasium's.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -95,14 +96,18 @@ pub trait BatchEnv: Send + Sync {
     /// Starts episodes and writes their first observations into `obs`, `[N, O]`.
     ///
     /// # Errors
-    /// A buffer or mask that does not fit, an empty mask, or a mask before the first full reset. Nothing is then reset.
+    /// A buffer or mask that does not fit, an empty mask, or a mask before the first full reset: nothing is then reset.
+    /// A first observation that is not finite: the other rows are reset, and that one goes on to its next episode when it
+    /// is stepped or reset again.
     fn reset(&mut self, which: Reset<'_>, obs: &mut Buffer) -> Result<(), EnvError>;
 
     /// Steps every row with its part of `actions`, `[N, A]`. Allocates nothing.
     ///
     /// # Errors
     /// A bad action, a missing reset or buffers that do not fit: no row was then stepped. A non-finite reward or
-    /// observation: the other rows were stepped.
+    /// observation: the other rows were stepped, and what `out` holds of them is valid. A row where it happened is over,
+    /// whatever the auto-reset mode, and is reset as other rows are that stopped before this step; in `out` it shows what
+    /// was not finite.
     fn step(&mut self, actions: &Buffer, out: &mut StepBatch) -> Result<(), EnvError>;
 
     /// Everything that decides what follows, but the observations, which are the caller's.
@@ -184,6 +189,13 @@ impl<E: Env> VectorEnv<E> {
         self.spec.id.clone()
     }
 
+    /// The error for numbers that were not finite: how many rows had one, and the first of them.
+    fn judge(&self, (rows, first): (usize, Option<(usize, &'static str)>)) -> Result<(), EnvError> {
+        let Some((row, what)) = first else { return Ok(()) };
+        let Slot { episode, steps: step, .. } = self.slots[row];
+        Err(EnvError::NonFinite { env: self.id(), what, row, episode, step, seed: self.rules.seed, rows })
+    }
+
     /// Refuses what must not reach a single row.
     fn check_step(&self, actions: &Buffer, out: &StepBatch) -> Result<(), EnvError> {
         if !self.started {
@@ -250,34 +262,47 @@ impl<E: Env> BatchEnv for VectorEnv<E> {
         self.started = true;
         let (rules, obs_len) = (self.rules, self.spec.observation.size());
         let rows = (self.slots.par_iter_mut(), elements_mut::<E::Obs>(obs).par_chunks_exact_mut(obs_len));
-        rows.into_par_iter().with_min_len(ROWS_PER_TASK).enumerate().for_each(|(row, (slot, obs))| {
-            if mask.is_none_or(|mask| mask[row]) {
-                slot.begin(&rules, obs);
-            }
+        let rows = rows.into_par_iter().with_min_len(ROWS_PER_TASK).enumerate();
+        let faults = rows.filter_map(|(row, (slot, obs))| {
+            if mask.is_none_or(|mask| mask[row]) { slot.begin(&rules, obs).map(|what| (row, what)) } else { None }
         });
-        Ok(())
+        let faults = count(faults);
+        self.judge(faults)
     }
 
     fn step(&mut self, actions: &Buffer, out: &mut StepBatch) -> Result<(), EnvError> {
         self.check_step(actions, out)?;
         let (rules, obs_len) = (self.rules, self.spec.observation.size());
         let Columns { obs, final_obs, reward, stop, ignored, episode } = out.columns_mut();
+        let action_len = self.spec.action.size();
         let rows = (
-            self.slots.par_iter_mut(),
-            elements::<E::Action>(actions).par_chunks_exact(self.spec.action.size()),
-            elements_mut::<E::Obs>(obs).par_chunks_exact_mut(obs_len),
-            elements_mut::<E::Obs>(final_obs).par_chunks_exact_mut(obs_len),
-            (reward.par_iter_mut(), stop.par_iter_mut(), ignored.par_iter_mut(), episode.par_iter_mut()),
+            self.slots.par_chunks_mut(ROWS_PER_TASK),
+            elements::<E::Action>(actions).par_chunks(ROWS_PER_TASK * action_len),
+            elements_mut::<E::Obs>(obs).par_chunks_mut(ROWS_PER_TASK * obs_len),
+            elements_mut::<E::Obs>(final_obs).par_chunks_mut(ROWS_PER_TASK * obs_len),
+            (
+                reward.par_chunks_mut(ROWS_PER_TASK),
+                stop.par_chunks_mut(ROWS_PER_TASK),
+                ignored.par_chunks_mut(ROWS_PER_TASK),
+                episode.par_chunks_mut(ROWS_PER_TASK),
+            ),
         );
-        let rows = rows.into_par_iter().with_min_len(ROWS_PER_TASK).enumerate();
-        let faults = rows.filter_map(|(row, (slot, action, obs, final_obs, (reward, stop, ignored, episode)))| {
-            let step = slot.advance(&rules, action, obs, final_obs);
-            (*reward, *stop, *ignored, *episode) = (step.reward, step.stop, step.ignored, step.episode);
-            step.fault.map(|what| (row, what))
-        });
-        let Some((row, what)) = faults.min() else { return Ok(()) };
-        let Slot { episode, steps: step, .. } = self.slots[row];
-        Err(EnvError::NonFinite { env: self.id(), what, row, episode, step, seed: rules.seed })
+        let faults = rows.into_par_iter().enumerate().flat_map_iter(
+            |(task, (slots, actions, obs, final_obs, (reward, stop, ignored, episode)))| {
+                let steps = step_task(&rules, slots, actions, obs, final_obs, [obs_len, action_len]);
+                let columns = reward.iter_mut().zip(stop).zip(ignored).zip(episode);
+                let mut faults = ArrayVec::<(usize, &'static str), ROWS_PER_TASK>::new();
+                for ((step, (((reward, stop), ignored), episode)), row) in
+                    steps.into_iter().zip(columns).zip(task * ROWS_PER_TASK..)
+                {
+                    (*reward, *stop, *ignored, *episode) = (step.reward, step.stop, step.ignored, step.episode);
+                    faults.extend(step.fault.map(|what| (row, what)));
+                }
+                faults
+            },
+        );
+        let faults = count(faults);
+        self.judge(faults)
     }
 
     fn snapshot(&self) -> VectorSnapshot {
@@ -303,6 +328,11 @@ impl<E: Env> BatchEnv for VectorEnv<E> {
         if snapshot.rows.len() != self.slots.len() {
             return differs("rows", self.slots.len().to_string(), snapshot.rows.len().to_string());
         }
+        for row in &snapshot.rows {
+            if let Err((field, expected, found)) = row.check(self.spec.max_steps) {
+                return differs(field, expected, found);
+            }
+        }
         self.rules.seed = snapshot.seed;
         self.started = false;
         for (slot, row) in self.slots.iter_mut().zip(&snapshot.rows) {
@@ -311,6 +341,50 @@ impl<E: Env> BatchEnv for VectorEnv<E> {
         self.started = snapshot.started;
         Ok(())
     }
+}
+
+/// Steps the rows of one task together. Rows of the columns are `[O]` and `[A]` long.
+fn step_task<E: Env>(
+    rules: &Rules,
+    slots: &mut [Slot<E>],
+    actions: &[E::Action],
+    obs: &mut [E::Obs],
+    final_obs: &mut [E::Obs],
+    [obs_len, action_len]: [usize; 2],
+) -> ArrayVec<Advance, ROWS_PER_TASK> {
+    let mut turns = ArrayVec::<Turn<'_, E>, ROWS_PER_TASK>::new();
+    // A row that is reset has its advance at once, the others after their step.
+    let mut advances = ArrayVec::<Option<Advance>, ROWS_PER_TASK>::new();
+    let rows = slots.iter_mut().zip(actions.chunks_exact(action_len));
+    let columns = obs.chunks_exact_mut(obs_len).zip(final_obs.chunks_exact_mut(obs_len));
+    for ((slot, action), (obs, final_obs)) in rows.zip(columns) {
+        match slot.turn(rules, action, obs, final_obs) {
+            Ok(turn) => {
+                turns.push(turn);
+                advances.push(None);
+            }
+            Err(advance) => advances.push(Some(advance)),
+        }
+    }
+    E::step_together(&mut turns);
+    let outcomes: ArrayVec<_, ROWS_PER_TASK> = turns.iter().map(|turn| turn.outcome).collect();
+    drop(turns);
+    let mut outcomes = outcomes.into_iter();
+    let columns = obs.chunks_exact_mut(obs_len).zip(final_obs.chunks_exact(obs_len));
+    let rows = advances.into_iter().zip(slots).zip(columns);
+    rows.map(|((advance, slot), (obs, final_obs))| {
+        advance.unwrap_or_else(|| {
+            let outcome = outcomes.next().expect("one for each row that was not reset");
+            slot.advance(rules, outcome, obs, final_obs)
+        })
+    })
+    .collect()
+}
+
+/// How many faults there are, and the one of the lowest row.
+fn count(faults: impl ParallelIterator<Item = (usize, &'static str)>) -> (usize, Option<(usize, &'static str)>) {
+    let one = faults.map(|fault| (1, Some(fault)));
+    one.reduce(|| (0, None), |(a, first), (b, second)| (a + b, first.into_iter().chain(second).min()))
 }
 
 fn elements<T: Scalar>(buffer: &Buffer) -> &[T] {

@@ -201,3 +201,18 @@ fn snapshots_of_other_batches_are_refused() {
         "Toy-v3: snapshot field `autoreset` is NextStep, this batch has SameStep"
     );
 }
+
+#[test]
+fn snapshots_of_rows_that_cannot_be_are_refused() {
+    let (mut envs, _) = started(2, AutoresetMode::NextStep);
+    let good = serde_json::to_value(envs.snapshot()).unwrap();
+    // Numbers of streams have 56 bits; a step more than the limit, or a word more than there are, would wrap.
+    for (field, end) in [("episode", 1u64 << 55), ("next", 1 << 55), ("words", 1 << 63), ("steps", 5)] {
+        let mut snapshot = good.clone();
+        snapshot["rows"][1][field] = json!(end);
+        let refused = envs.restore(&serde_json::from_value(snapshot.clone()).unwrap()).unwrap_err().to_string();
+        assert_eq!(refused, format!("Toy-v3: snapshot field `rows.{field}` is {end}, this batch has 0..{end}"));
+        snapshot["rows"][1][field] = json!(end - 1);
+        envs.restore(&serde_json::from_value(snapshot).unwrap()).unwrap();
+    }
+}

@@ -11,6 +11,8 @@ use std::path::Path;
 
 pub use idx::{DigitError, Split};
 
+use idx::IdxFile;
+
 /// Smallest side of a patch, pixels.
 pub const MIN_SIDE: usize = 8;
 /// Largest side of a patch, pixels.
@@ -41,10 +43,30 @@ impl DigitBank {
     /// # Errors
     /// Names the file and the field of its header that is at fault. Sizes are checked before anything is allocated.
     pub fn from_idx(images: &Path, labels: &Path, side: usize, split: Split) -> Result<Self, DigitError> {
+        Self::from_files([IdxFile::open(images)?, IdxFile::open(labels)?], side, split, labels)
+    }
+
+    /// The same, of two files' content. Errors call the files `images` and `labels`.
+    ///
+    /// # Errors
+    /// As [`DigitBank::from_idx`].
+    pub fn from_idx_bytes(images: &[u8], labels: &[u8], side: usize, split: Split) -> Result<Self, DigitError> {
+        let [images_path, labels_path] = ["images", "labels"].map(Path::new);
+        let images = IdxFile::new(images_path, images, images.len() as u64)?;
+        let labels = IdxFile::new(labels_path, labels, labels.len() as u64)?;
+        Self::from_files([images, labels], side, split, labels_path)
+    }
+
+    fn from_files(
+        [images, labels]: [IdxFile<'_>; 2],
+        side: usize,
+        split: Split,
+        labels_path: &Path,
+    ) -> Result<Self, DigitError> {
         let (patches, kept_labels) = idx::read(images, labels, side, split)?;
         let bank = Self::from_parts(side, patches, kept_labels);
         match bank.by_label.iter().position(Vec::is_empty) {
-            Some(label) => Err(DigitError::MissingLabel { path: labels.to_owned(), label, split }),
+            Some(label) => Err(DigitError::MissingLabel { path: labels_path.to_owned(), label, split }),
             None => Ok(bank),
         }
     }

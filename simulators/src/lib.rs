@@ -20,7 +20,9 @@
 //! # Ok::<(), simulators::mnist_world::MnistWorldError>(())
 //! ```
 
+pub mod articulated;
 pub mod digits;
+pub mod limits;
 pub mod mnist_world;
 pub mod rng;
 pub mod world;

@@ -12,6 +12,6 @@ mod render;
 mod sightings;
 mod world;
 
-pub use config::{ConfigError, MnistWorldConfig};
+pub use config::MnistWorldConfig;
 pub use sightings::Sightings;
 pub use world::{MnistWorld, MnistWorldError, MnistWorldSnapshot};

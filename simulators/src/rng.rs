@@ -3,6 +3,7 @@
 //! A stream is addressed, not handed on: adding an environment, a thread or a new purpose changes nothing that another
 //! stream draws.
 
+use crate::limits::Limit;
 use rand::SeedableRng;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -26,6 +27,12 @@ pub struct SeedError {
 impl Seed {
     /// The largest seed.
     pub const MAX: Self = Self(i64::MAX as u64);
+
+    /// What a field that holds a seed may hold.
+    #[must_use]
+    pub fn limit(self, field: &str) -> Limit {
+        Limit::whole(field, self.0.into(), 0..=Self::MAX.0.into())
+    }
 }
 
 impl TryFrom<u64> for Seed {

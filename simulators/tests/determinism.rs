@@ -1,12 +1,18 @@
 //! Same seed, same bits: whatever the number of threads, the platform, or the detour through a snapshot.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
 use rand::RngExt;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use simulators::digits::DigitBank;
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig, MnistWorldSnapshot};
 use simulators::rng::{Purpose, Seed, stream};
 use simulators::world::{World, step_and_render};
-use std::sync::Arc;
 
 fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
@@ -46,7 +52,7 @@ fn history() -> Vec<u8> {
 #[test]
 fn bits_do_not_depend_on_the_number_of_threads() {
     let alone = in_pool(1, history);
-    for threads in [2, 3, 8] {
+    for threads in [2, 3, 4, 8, 16] {
         assert!(in_pool(threads, history) == alone, "{threads} threads differ from one");
     }
 }
@@ -83,27 +89,90 @@ fn frame_of(world: &MnistWorld) -> Vec<u8> {
     frame
 }
 
+/// Snapshots of a world, for another to go on from.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    config: MnistWorldConfig,
+    /// Of every step.
+    actions: Vec<[i8; 2]>,
+    /// Taken before steps 0, 1, 2, ...
+    snapshots: Vec<MnistWorldSnapshot>,
+}
+
+/// What followed a snapshot: the hash of all frames, and the state and labels at the end.
+type Followed = (u64, MnistWorldSnapshot, Vec<u8>);
+
+/// Steps that are compared after each snapshot.
+const AHEAD: usize = 200;
+/// The file in which another process finds its work; unset, it has none.
+const WORK: &str = "MINDSEYE_SNAPSHOT_WORK";
+
+fn follow(world: &mut MnistWorld, actions: &[[i8; 2]]) -> Followed {
+    let mut frames = Vec::new();
+    for &action in actions {
+        world.step(action);
+        frames.extend(frame_of(world));
+    }
+    (hash(&frames), world.snapshot(), world.digit_labels().to_vec())
+}
+
+/// Goes on from each snapshot, in a world that was then wherever the last one led.
+fn continued(saved: &Saved) -> Vec<Followed> {
+    let mut world = world(saved.config.clone());
+    let follow = |(n, snapshot)| {
+        world.restore(snapshot).unwrap();
+        follow(&mut world, &saved.actions[n..][..AHEAD])
+    };
+    saved.snapshots.iter().enumerate().map(follow).collect()
+}
+
+fn read<T: DeserializeOwned>(path: impl AsRef<Path>) -> T {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn write<T: Serialize>(path: impl AsRef<Path>, value: &T) {
+    fs::write(path, serde_json::to_vec(value).unwrap()).unwrap();
+}
+
 #[test]
-fn a_restored_world_continues_byte_for_byte() {
+fn a_restored_world_continues_byte_for_byte_here_and_in_a_new_process() {
+    let count = if std::env::var_os("MINDSEYE_TEST_SCALE").is_some_and(|scale| scale == "full") { 500 } else { 60 };
     let config = MnistWorldConfig { distractor_ink: 0.3, ..Default::default() };
     let mut original = world(config.clone());
     original.reset(&mut stream(Seed(3), Purpose::World, 4));
     let mut policy = stream(Seed(3), Purpose::Policy, 4);
-    let actions: Vec<_> = (0..80).map(|_| random_action(&mut policy)).collect();
-    for t in 0..50 {
-        original.step(actions[t]);
-        let text = serde_json::to_string(&original.snapshot()).unwrap();
-        let mut restored = world(config.clone());
-        restored.restore(&serde_json::from_str(&text).unwrap()).unwrap();
-        let mut ahead = original.clone();
-        for &action in &actions[t + 1..][..20] {
-            ahead.step(action);
-            restored.step(action);
-            assert_eq!(frame_of(&ahead), frame_of(&restored));
-        }
-        assert_eq!(ahead.snapshot(), restored.snapshot());
-        assert_eq!(ahead.digit_labels(), restored.digit_labels());
+    let actions: Vec<_> = (0..count + AHEAD).map(|_| random_action(&mut policy)).collect();
+    let (mut snapshots, mut expected) = (Vec::new(), Vec::new());
+    for n in 0..count {
+        snapshots.push(original.snapshot());
+        expected.push(follow(&mut original.clone(), &actions[n..][..AHEAD]));
+        original.step(actions[n]);
     }
+    let folder = tempfile::tempdir().unwrap();
+    let (given, answer) = (folder.path().join("given.json"), folder.path().join("given.json.answer"));
+    write(&given, &Saved { config, actions, snapshots });
+
+    let compare = |place: &str, found: Vec<Followed>| {
+        assert_eq!(found.len(), count, "{place}");
+        for (n, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert_eq!(found, expected, "from the snapshot before step {n} on, {place}");
+        }
+    };
+    compare("here", continued(&read(&given)));
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "goes_on_from_what_another_process_saved", "--ignored"])
+        .env(WORK, &given)
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    compare("in a new process", read(&answer));
+}
+
+#[test]
+#[ignore = "the other process of the test above, which starts it"]
+fn goes_on_from_what_another_process_saved() {
+    let Some(given) = std::env::var_os(WORK).map(PathBuf::from) else { return };
+    write(given.with_extension("json.answer"), &continued(&read(&given)));
 }
 
 type Spoil = fn(&mut MnistWorldSnapshot);

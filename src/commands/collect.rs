@@ -2,30 +2,36 @@
 
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use envs::collect::{CollectConfig, Truth};
-use envs::dataset::{Control, Outcome, Request, collect};
+use anyhow::{Error, Result};
+use envs::collect::{CollectConfig, CollectError, Truth};
+use envs::coverage::CoverageError;
+use envs::dataset::{
+    Bounds, ColumnSpec, Control, Description, EpisodeSource, Manifest, Outcome, Request, ShardOf, collect_part,
+};
+use envs::env::EnvError;
 use envs::registry::{Entry, find};
+use envs::storage;
 use serde_json::json;
 use simulators::rng::Seed;
 use toml::Table;
 
-use crate::cli::{CollectArgs, Layers, TruthArg};
-use crate::failure::{Stopped, usage};
-use crate::run_config::{self, MNIST_WORLD, Preset};
-use crate::terminal::{self, Progress};
+use crate::cli::{CollectArgs, TruthArg};
+use crate::failure::{Stopped, Usage};
+use crate::memory::memory;
+use crate::run_config::{self, Fault, Layered, MNIST_WORLD, Preset};
+use crate::terminal::{self, Progress, bytes};
+
+/// Shards that are recorded, written and checked at a time.
+const SHARDS_IN_MEMORY: u64 = 3;
 
 /// Records what the dataset lacks.
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
-    let mut base = Table::new();
-    if let Some(folder) = &args.mnist {
-        base.insert("digits".into(), toml::Value::Table(mnist_files(folder, &args.split)?));
-    }
-    let config = env_config(entry, base, &args.layers)?;
+    let (config, layered) = env_config(entry, args)?;
     if args.layers.print_config {
         println!("{}", toml::to_string_pretty(&config)?);
         return Ok(());
@@ -35,17 +41,23 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
         TruthArg::State => Truth::State,
         TruthArg::Full => Truth::Full,
     };
-    let seed = Seed::try_from(args.seed).map_err(|e| usage(format!("--seed: {e}")))?;
     let request = Request { episodes: args.episodes, episodes_per_shard: args.episodes_per_shard };
+    let bounds = Bounds { part: args.shard, min_free: args.min_free.map(|size| size.0) };
     let begin = Instant::now();
-    let outcome = record(entry, &config, &CollectConfig { seed, truth }, &args.out, request, json)?;
+    let collect_config = CollectConfig { seed: Seed(args.seed), truth };
+    let source = entry.source(&config, &collect_config).map_err(|error| source_refused(error, &layered))?;
+    if let Some(memory) = memory() {
+        check_memory(source.as_ref(), request, &layered, memory.free)?;
+    }
+    let outcome = record(source.as_ref(), &args.out, request, bounds, json)?;
     let seconds = begin.elapsed().as_secs_f64();
-    let new_frames = outcome.now.frames - outcome.before.frames;
+    let new_frames = outcome.now.frames.saturating_sub(outcome.before.frames);
     if json {
-        let digest = envs::dataset::Dataset::open(&args.out)?.digest();
+        let digest = Manifest::read(&args.out, &Description::read(&args.out)?)?.digest();
         println!(
             "{}",
-            json!({ "episodes": outcome.now.episodes, "frames": outcome.now.frames, "bytes": outcome.now.bytes,
+            json!({ "shard": args.shard.to_string(), "episodes": outcome.now.episodes, "requested": args.episodes,
+                    "frames": outcome.now.frames, "bytes": outcome.now.bytes,
                     "frames_per_second": new_frames as f64 / seconds, "digest": digest })
         );
     } else {
@@ -53,8 +65,12 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
             0 => "nothing to do".to_owned(),
             _ => format!("{} frames/s", terminal::count((new_frames as f64 / seconds) as u64)),
         };
+        let part = match args.shard {
+            ShardOf::WHOLE => String::new(),
+            part => format!("part {part} of {} episodes: ", terminal::count(args.episodes)),
+        };
         println!(
-            "{}: {} episodes, {} frames, {} ({speed})",
+            "{}: {part}{} episodes, {} frames, {} ({speed})",
             args.out.display(),
             terminal::count(outcome.now.episodes),
             terminal::count(outcome.now.frames),
@@ -64,63 +80,129 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// The environment's whole configuration from the layers above `base`.
-pub fn env_config(entry: &Entry, base: Table, layers: &Layers) -> Result<serde_json::Value> {
+/// The environment's whole configuration from all layers.
+fn env_config(entry: &Entry, args: &CollectArgs) -> Result<(serde_json::Value, Layered)> {
     let presets: &[Preset] = if entry.alias == "mnist-world" { MNIST_WORLD } else { &[] };
-    let table = run_config::merged(base, layers, presets)?;
-    let value: serde_json::Value = run_config::resolve(table, layers)?;
-    entry.resolve(&value).map_err(|error| match error.source() {
-        Some(cause) => {
-            let cause = cause.to_string();
-            usage(format!("{}: {cause}{}", entry.id, run_config::advice(&cause, layers)))
+    let mut base = Table::new();
+    if let Some(folder) = &args.mnist {
+        base.insert("digits".into(), toml::Value::Table(mnist_files(folder, &args.split)?));
+    }
+    let mut layered = run_config::merged(base, &args.layers, presets)?;
+    if let Some(folder) = &args.mnist {
+        layered.comes_from("digits.split", &format!("--split {}", args.split));
+        layered.comes_from("digits", &format!("--mnist {}", folder.display()));
+    }
+    env_settings(entry, layered)
+}
+
+/// The environment's whole configuration.
+///
+/// # Errors
+/// A field that it does not have, or a value that is not allowed, with where it was given.
+pub fn env_settings(entry: &Entry, layered: Layered) -> Result<(serde_json::Value, Layered)> {
+    let parse = |table: Table| {
+        let value = Fault::of::<serde_json::Value>(table)?;
+        entry.resolve(&value).map_err(|error| match &error {
+            EnvError::Parse { source, .. } => Fault::from(source),
+            other => Fault::whole(other.to_string()),
+        })
+    };
+    let config = layered.resolve(parse, |config| entry.limits(config).unwrap_or_default())?;
+    Ok((config, layered))
+}
+
+/// A world that its collector cannot work in, with where its context was given.
+fn source_refused(error: CollectError, layered: &Layered) -> Error {
+    match &error {
+        CollectError::Coverage { source: CoverageError::Infeasible { .. }, .. } => {
+            let problem = error.source().map_or_else(String::new, ToString::to_string);
+            layered.refusal("context", &problem).into()
         }
-        None => error.into(),
+        CollectError::Env(EnvError::Digits { source, .. }) => {
+            let cause = source.source().map_or_else(String::new, |cause| format!(": {cause}"));
+            layered.refusal("digits", &format!("{source}{cause}")).into()
+        }
+        _ => error.into(),
+    }
+}
+
+/// Refuses a dataset whose shards `free` bytes of memory cannot hold while they are recorded.
+fn check_memory(source: &dyn EpisodeSource, request: Request, layered: &Layered, free: u64) -> Result<()> {
+    let steps = source.length().longest();
+    let rows = |column: &ColumnSpec| (column.row_bytes() as u64).saturating_mul(column.follows.rows(steps) as u64);
+    let episode = source.columns().iter().map(rows).fold(0, u64::saturating_add).max(1);
+    let per_shard = request.episodes_per_shard.map_or(1, |asked| asked.min(request.episodes));
+    let needed = episode.saturating_mul(per_shard).saturating_mul(SHARDS_IN_MEMORY);
+    if needed <= free {
+        return Ok(());
+    }
+    let problem = format!("recording needs about {} of memory, {} are free", bytes(needed), bytes(free));
+    let most = free / SHARDS_IN_MEMORY / episode;
+    Err(match request.episodes_per_shard {
+        Some(asked) if most > 0 => {
+            Usage::argument("--episodes-per-shard", asked, problem).allowed(format!("1..={most}")).into()
+        }
+        _ => {
+            // What makes episodes long is called otherwise in other tasks.
+            let field = ["horizon", "steps"].into_iter().find(|field| layered.get(field).is_some()).unwrap_or("world");
+            let problem = format!("episodes of {steps} steps: {problem}");
+            layered.refusal(field, &problem).suggest(Some("take shorter episodes, or a smaller window")).into()
+        }
     })
 }
 
 /// Collects with a bar, stopping between shards when asked to.
-pub fn record(
-    entry: &Entry,
-    config: &serde_json::Value,
-    collect_config: &CollectConfig,
-    out: &Path,
-    request: Request,
-    json: bool,
-) -> Result<Outcome> {
-    let source = entry.source(config, collect_config)?;
-    let stop = terminal::stop_flag()?;
-    let bar = std::sync::Mutex::new(Progress::new("collect", request.episodes, json));
-    let show = |progress: envs::dataset::Progress| {
-        let bar = bar.lock().expect("the bar does not panic");
-        bar.at(progress.episodes, || terminal::bytes(progress.bytes));
-    };
-    let outcome = collect(source.as_ref(), out, request, Control { stop: &stop, progress: &show })?;
-    bar.lock().expect("the bar does not panic").finish();
+fn record(source: &dyn EpisodeSource, out: &Path, request: Request, bounds: Bounds, json: bool) -> Result<Outcome> {
+    let storage = storage::of_process()?;
+    let outcome = watched("collect", json, |control| collect_part(storage, source, out, request, bounds, control))?;
     if outcome.stopped {
         let done = format!(
             "{} of {} episodes are committed; run the same command to go on",
-            outcome.now.episodes, request.episodes
+            outcome.now.episodes, outcome.now.requested
         );
         return Err(Stopped(done).into());
     }
     Ok(outcome)
 }
 
+/// Does `work`, which commits episodes, with a bar, and with a flag that signals raise.
+pub fn watched<T, E: Into<anyhow::Error>>(
+    what: &'static str,
+    json: bool,
+    work: impl FnOnce(Control<'_>) -> Result<T, E>,
+) -> Result<T> {
+    let stop = terminal::stop_flag()?;
+    let bar: Mutex<Option<Progress>> = Mutex::new(None);
+    let show = |progress: envs::dataset::Progress| {
+        let mut bar = bar.lock().expect("the bar does not panic");
+        let bar = bar.get_or_insert_with(|| Progress::new(what, progress.requested, json));
+        bar.at(progress.episodes, || terminal::bytes(progress.bytes));
+    };
+    let done = work(Control { stop: &stop, progress: &show }).map_err(Into::into)?;
+    if let Some(bar) = &*bar.lock().expect("the bar does not panic") {
+        bar.finish();
+    }
+    Ok(done)
+}
+
 /// The digits setting for a folder of MNIST files, zipped or not, of either half.
 fn mnist_files(folder: &Path, split: &str) -> Result<Table> {
     let names: Vec<PathBuf> = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot read --mnist {}", folder.display()))?
+        .map_err(|error| {
+            let folder = folder.display().to_string();
+            Usage::argument("--mnist", &folder, format!("cannot be read: {error}")).allowed("a folder of MNIST files")
+        })?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .collect();
-    let find = |kind: &str| {
+    let find = |kind: &str| -> Result<String> {
         let mut fitting: Vec<&PathBuf> =
             names.iter().filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().contains(kind))).collect();
         // The larger training file where both are there.
         fitting.sort_by_key(|path| !path.to_string_lossy().contains("train-"));
-        fitting
-            .first()
-            .map(|path| path.to_string_lossy().into_owned())
-            .ok_or_else(|| usage(format!("--mnist {}: no file named like *{kind}* (gzip or not)", folder.display())))
+        fitting.first().map(|path| path.to_string_lossy().into_owned()).ok_or_else(|| {
+            let problem = format!("no file named like *{kind}* (gzip or not)");
+            Usage::argument("--mnist", folder.display(), problem).into()
+        })
     };
     let mut table = Table::new();
     table.insert("kind".into(), "idx".into());

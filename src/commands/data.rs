@@ -1,73 +1,182 @@
-//! `mindseye data`: what is in a dataset, and whether it is as it was written.
+//! `mindseye data`: what is in a dataset, whether it is as it was written, and making it so again.
+
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use envs::dataset::{Dataset, verify};
+use envs::dataset::{Damage, Dataset, Mended, Ranges, Repaired, Verdict, merge, repair, verify};
+use envs::storage;
 
+use super::collect::watched;
 use crate::cli::{DataArgs, DataCommand};
+use crate::failure::Stopped;
 use crate::terminal::{bytes, count};
 
-/// Shows or verifies.
-#[expect(clippy::print_stdout, reason = "the result of the command")]
+/// Places of damage that are shown to people; `--json` has all.
+const SHOWN: usize = 50;
+
+/// Shows, verifies, repairs or merges.
 pub fn run(args: &DataArgs, json: bool) -> Result<()> {
     match &args.command {
-        DataCommand::Info { dataset } => {
-            let info = Dataset::open(dataset)?.info();
-            if json {
-                println!("{}", serde_json::to_string(&info)?);
-                return Ok(());
-            }
-            let description = &info.description;
-            println!("{}", dataset.display());
-            println!("  environment  {} ", description.source.env_id);
-            println!("  episodes     {} of {}", count(info.episodes), count(description.episodes));
-            println!("  frames       {} (episodes of {} to {} steps)", count(info.frames), info.shortest, info.longest);
-            println!("  size         {} in {} shards", bytes(info.bytes), info.shards);
-            println!("  seed         {}", description.source.seed);
-            println!("  digest       {}", info.digest);
-            println!("  columns");
-            for column in &description.columns {
-                println!(
-                    "    {:<18} {:<5} {:?} per {:?}",
-                    column.name,
-                    column.dtype.name(),
-                    column.shape,
-                    column.follows
-                );
-            }
-            println!("  configuration\n{}", indented(&toml::to_string_pretty(&description.source.config)?));
-            Ok(())
-        }
-        DataCommand::Verify { dataset, quick } => {
-            let report = verify(dataset, !quick)?;
-            if json {
-                println!("{}", serde_json::to_string(&report)?);
-            } else {
-                for line in &report.leftovers {
-                    println!("note: {line}");
-                }
-                for damage in &report.damage {
-                    println!("damage: {damage}");
-                }
-                println!(
-                    "{}: {} episodes in {} shards, {}: {}",
-                    dataset.display(),
-                    count(report.episodes),
-                    report.shards,
-                    bytes(report.bytes),
-                    if report.damage.is_empty() { "all as committed" } else { "damaged" }
-                );
-            }
-            anyhow::ensure!(
-                report.damage.is_empty(),
-                "{}: {} places are damaged",
-                dataset.display(),
-                report.damage.len()
-            );
-            Ok(())
+        DataCommand::Info { dataset } => info(dataset, json),
+        DataCommand::Verify { dataset, quick } => check(dataset, !quick, json),
+        DataCommand::Repair { dataset, dry_run } => mend(dataset, *dry_run, json),
+        DataCommand::Merge { parts, out, partial } => join(parts, out, *partial, json),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn info(dataset: &Path, json: bool) -> Result<()> {
+    let info = Dataset::open(dataset)?.info();
+    if json {
+        println!("{}", serde_json::to_string(&info)?);
+        return Ok(());
+    }
+    let description = &info.description;
+    println!("{}", dataset.display());
+    println!("  environment  {} ", description.source.env_id);
+    println!("  episodes     {} of {}", count(info.episodes), count(description.episodes));
+    if !info.missing.is_empty() {
+        println!("  missing      {}", Ranges(&info.missing));
+        match &info.part {
+            Some(part) => println!("               (it is part {part}; `mindseye data merge` joins parts)"),
+            None => println!("               (the `collect` command that began it records them)"),
         }
     }
+    println!("  frames       {} (episodes of {} to {} steps)", count(info.frames), info.shortest, info.longest);
+    println!("  size         {} in {} shards", bytes(info.bytes), info.shards);
+    println!("  seed         {}", description.source.seed);
+    println!("  digest       {}", info.digest);
+    println!("  columns");
+    for column in &description.columns {
+        println!("    {:<18} {:<5} {:?} per {:?}", column.name, column.dtype.name(), column.shape, column.follows);
+    }
+    println!("  configuration\n{}", indented(&toml::to_string_pretty(&description.source.config)?));
+    Ok(())
 }
 
 fn indented(text: &str) -> String {
     text.lines().flat_map(|line| ["    ", line, "\n"]).collect()
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn check(dataset: &Path, full: bool, json: bool) -> Result<()> {
+    let report = verify(dataset, full)?;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        for line in &report.leftovers {
+            println!("note: {line}");
+        }
+        show_damage("damage", &report.damage);
+        println!(
+            "{}: {} of {} episodes in {} shards, {}: {}",
+            dataset.display(),
+            count(report.episodes),
+            count(report.requested),
+            report.shards,
+            bytes(report.bytes),
+            match (report.damage.is_empty(), full) {
+                (true, true) => "all as committed",
+                (true, false) => "sizes and headers as committed",
+                (false, _) => "damaged",
+            }
+        );
+        if !report.missing.is_empty() {
+            println!("not recorded yet: episodes {}", Ranges(&report.missing));
+        }
+    }
+    let (places, path) = (report.damage.len(), dataset.display());
+    let places = if places == 1 { "1 place is".to_owned() } else { format!("{} places are", count(places as u64)) };
+    anyhow::ensure!(
+        report.damage.is_empty(),
+        "{path}: {places} damaged; `mindseye data repair {path}` keeps what is whole"
+    );
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn show_damage(what: &str, damage: &[Damage]) {
+    for damage in damage.iter().take(SHOWN) {
+        println!("{what}: {damage}");
+    }
+    if let Some(more @ 1..) = damage.len().checked_sub(SHOWN) {
+        println!("and {} more; --json lists all", count(more as u64));
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn mend(dataset: &Path, dry_run: bool, json: bool) -> Result<()> {
+    let repaired = repair(storage::of_process()?, dataset, dry_run)?;
+    if json {
+        println!("{}", serde_json::to_string(&repaired)?);
+        return Ok(());
+    }
+    show_damage(if dry_run { "would leave out" } else { "left out" }, &repaired.lines);
+    for file in &repaired.files {
+        println!("{}", said_of(file, dry_run));
+    }
+    let Repaired { lines, files, lost, missing, episodes, requested, .. } = &repaired;
+    let done = match (lines.is_empty() && files.is_empty(), dry_run) {
+        (true, _) => "nothing to repair",
+        (false, true) => "nothing was changed (--dry-run)",
+        (false, false) => "repaired",
+    };
+    println!("{}: {done}, {} of {} episodes", dataset.display(), count(*episodes), count(*requested));
+    if !lost.is_empty() {
+        println!("lost: episodes {}", Ranges(lost));
+    }
+    if !missing.is_empty() {
+        println!(
+            "missing: episodes {}; the `collect` command that began it records them as they were",
+            Ranges(missing)
+        );
+    }
+    if !dry_run && repaired.files.iter().any(|file| file.moved_to.is_some()) {
+        println!("{} has the damaged files; remove it when you no longer want them", dataset.join("damaged").display());
+    }
+    Ok(())
+}
+
+fn said_of(file: &Mended, dry_run: bool) -> String {
+    let Mended { file, problem, verdict, kept, moved_to } = file;
+    let would = if dry_run { "would be " } else { "" };
+    let done = match verdict {
+        Verdict::Adopted => format!("whole, {would}given its line again"),
+        Verdict::Restored => format!("{would}restored to its committed bytes"),
+        Verdict::Salvaged => format!("episodes {} {would}kept", Ranges(kept)),
+        Verdict::Lost => "no episode of it is whole".to_owned(),
+    };
+    let moved = moved_to.as_ref().map_or_else(String::new, |to| format!("; {would}moved to {to}"));
+    format!("{file}: {problem}: {done}{moved}")
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn join(parts: &[PathBuf], out: &Path, partial: bool, json: bool) -> Result<()> {
+    let storage = storage::of_process()?;
+    let merged = watched("merge", json, |control| merge(storage, parts, out, partial, control))?;
+    if merged.stopped {
+        let done = format!("{} episodes are merged; run the same command to go on", count(merged.episodes));
+        return Err(Stopped(done).into());
+    }
+    if json {
+        println!("{}", serde_json::to_string(&merged)?);
+        return Ok(());
+    }
+    for twice in &merged.duplicates {
+        let (first, second) = (twice.first.display(), twice.second.display());
+        println!("note: {first} and {second} have the same episodes {}", Ranges(&twice.episodes));
+    }
+    println!(
+        "{}: {} of {} episodes from {} parts, {}, digest {}",
+        out.display(),
+        count(merged.episodes),
+        count(merged.requested),
+        merged.parts,
+        bytes(merged.bytes),
+        merged.digest
+    );
+    if !merged.missing.is_empty() {
+        println!("missing: episodes {}; merge their parts into it, or run `collect` on it", Ranges(&merged.missing));
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use world_models::libtorch;
 
+use crate::memory::Memory;
 use crate::terminal::bytes;
 
 /// Processor features that change how fast something here runs, as Linux names them.
@@ -101,12 +102,9 @@ fn threads(cpu: &str) -> Finding {
 }
 
 fn memory() -> Finding {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = |name: &str| -> Option<u64> { field(&text, name)?.strip_suffix(" kB")?.parse().ok() };
-    let (Some(total), Some(free)) = (kib("MemTotal"), kib("MemAvailable")) else {
+    let Some(Memory { total, free }) = crate::memory::memory() else {
         return Finding { what: "memory", fine: false, text: "the system does not tell".into(), data: Value::Null };
     };
-    let (total, free) = (total * 1024, free * 1024);
     let fine = free >= LITTLE_MEMORY;
     let advice = if fine { "" } else { "; take smaller batches: `--set train.batch_size=4`" };
     let text = format!("{} free of {}{advice}", bytes(free), bytes(total));

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use agents::evaluate;
+use agents::{EvaluationError, evaluate};
 use anyhow::{Context, Result};
 use envs::dataset::{Clips, Dataset, Window};
+use envs::env::EnvError;
 use envs::policy::{Policy, RandomWalk, TrackOracle};
 use envs::registry::find;
+use envs::vector::MAX_ENVS;
 use serde_json::json;
 use simulators::rng::Seed;
 use world_models::clips::ClipLoader;
@@ -17,12 +19,14 @@ use world_models::memory::html::write_html;
 use world_models::memory::report::MemoryReport;
 use world_models::memory::table::table;
 use world_models::memory::{FrameShape, MemoryEvaluation, MemorySettings, Origin};
-use world_models::train::Loaded;
+use world_models::train::{Loaded, RunConfig};
 
 use crate::cli::{EvalArgs, EvalCommand, MemoryArgs, PolicyArgs};
-use crate::failure::usage;
+use crate::commands::train::check_columns;
+use crate::failure::{Usage, dataset_refused, usage};
+use crate::memory::memory;
 use crate::run_dir::RunDir;
-use crate::terminal::Progress;
+use crate::terminal::{Progress, bytes};
 
 /// Clips to watch in a report.
 const EXAMPLES: usize = 3;
@@ -30,33 +34,23 @@ const EXAMPLES: usize = 3;
 /// Measures memory or returns.
 pub fn run(args: &EvalArgs, threads: usize, json: bool) -> Result<()> {
     match &args.command {
-        EvalCommand::Memory(args) => memory(args, threads, json),
+        EvalCommand::Memory(args) => measure(args, threads, json),
         EvalCommand::Policy(args) => policy(args, json),
     }
 }
 
 /// Scores the run's newest checkpoint and writes its report.
 #[expect(clippy::print_stdout, reason = "the result of the command")]
-pub fn memory(args: &MemoryArgs, threads: usize, json: bool) -> Result<()> {
+pub fn measure(args: &MemoryArgs, threads: usize, json: bool) -> Result<()> {
     let run = RunDir::at(&args.run);
     let checkpoint = run.checkpoint()?;
-    let device = run.config()?.train.device.resolve()?;
+    let config: RunConfig = checkpoint.config()?;
+    let dataset = Arc::new(Dataset::open(&args.data).map_err(|error| dataset_refused("--data", &args.data, error))?);
+    let (context, horizon) = frames_to_ask(args, &config, &dataset)?;
+    let beside = args.beside.iter().map(|path| MemoryReport::read_json(path)).collect::<Result<Vec<_>, _>>()?;
+    let device = config.train.device.resolve()?;
     libtorch::set_threads(threads);
-    let (loaded, config) = Loaded::from_checkpoint(&checkpoint, device)?;
-    let dataset = Arc::new(Dataset::open(&args.data)?);
-    let longest = dataset.info().longest as i64 + 1;
-    let context = args.context.unwrap_or(config.train.context);
-    let horizon = args.horizon.unwrap_or(longest - context);
-    if context < 1 || horizon < 1 || context + horizon > longest {
-        return Err(usage(format!(
-            "--context {context} --horizon {horizon}: both at least 1, and {} frames in all; the longest episode of {} has {longest}",
-            context + horizon,
-            args.data.display()
-        )));
-    }
-    if args.batch_size == 0 || args.clips == Some(0) {
-        return Err(usage("--batch-size and --clips: allowed is 1 or more"));
-    }
+    let (loaded, _) = Loaded::from_checkpoint(&checkpoint, device)?;
     let origin = Origin {
         env: dataset.description().source.env_id.clone(),
         dataset: dataset.digest(),
@@ -81,12 +75,13 @@ pub fn memory(args: &MemoryArgs, threads: usize, json: bool) -> Result<()> {
         Questions { windows: &windows, context: context as usize, batch: args.batch_size, examples: EXAMPLES },
         &mut evaluation,
         &mut |done| bar.at(done as u64, String::new),
-    )?;
+    )
+    .with_context(|| checkpoint.path().display().to_string())?;
     bar.finish();
     let name = args.name.clone().unwrap_or_else(|| run.name());
     let mut report = evaluation.report(&name, origin)?;
-    for path in &args.beside {
-        report = report.with_models_of(&MemoryReport::read_json(path)?)?;
+    for other in &beside {
+        report = report.with_models_of(other)?;
     }
     let out = args.out.clone().unwrap_or_else(|| run.path().join("memory"));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
@@ -101,6 +96,36 @@ pub fn memory(args: &MemoryArgs, threads: usize, json: bool) -> Result<()> {
     Ok(())
 }
 
+/// How many frames the model sees and how many it imagines, once the dataset is known to be of its kind.
+fn frames_to_ask(args: &MemoryArgs, config: &RunConfig, dataset: &Dataset) -> Result<(i64, i64)> {
+    let (data, run) = (args.data.display(), args.run.display());
+    let given = format!("--data {data}");
+    check_columns(&config.model, dataset, |observations| {
+        let [side, channels] = config.model.frame();
+        let problem = format!(
+            "the observations of {data} are {:?}, but {run} was trained on [{side}, {side}, {channels}] (model.window = \
+             {side}, model.input_channels = {channels})",
+            observations.shape
+        );
+        let advice = Some("give a dataset of the kind it was trained on");
+        Usage::worded(problem).field("--data").value(data.to_string()).given_in(Some(given.clone())).suggest(advice)
+    })?;
+    let longest = dataset.info().longest as i64 + 1;
+    let context = args.context.unwrap_or(config.train.context);
+    let horizon = args.horizon.unwrap_or(longest - context);
+    if horizon < 1 || context + horizon > longest {
+        let problem = format!(
+            "--context {context} --horizon {horizon}: {} frames in all, but the longest episode of {data} has {longest}",
+            context + horizon.max(1)
+        );
+        let (field, value) = if args.horizon.is_some() { ("--horizon", horizon) } else { ("--context", context) };
+        let given = format!("{field} {value}");
+        let refusal = Usage::worded(problem).field(field).value(value.to_string()).given_in(Some(given));
+        return Err(refusal.allowed(format!("{longest} frames together")).into());
+    }
+    Ok((context, horizon))
+}
+
 /// Plays a policy that needs no training.
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 fn policy(args: &PolicyArgs, json: bool) -> Result<()> {
@@ -108,11 +133,14 @@ fn policy(args: &PolicyArgs, json: bool) -> Result<()> {
     let mut policy: Box<dyn Policy> = match args.policy.as_str() {
         "random" => Box::new(RandomWalk::default()),
         "oracle" => Box::new(TrackOracle),
-        other => return Err(usage(format!("--policy {other}: there are random and oracle"))),
+        other => {
+            return Err(Usage::argument("--policy", other, "there is no such policy").allowed("random, oracle").into());
+        }
     };
-    let seed = Seed::try_from(args.seed).map_err(|e| usage(format!("--seed: {e}")))?;
-    let found = evaluate(entry.id, &json!({}), policy.as_mut(), args.episodes as usize, seed)
-        .map_err(|error| usage(error.to_string()))?;
+    let (config, episodes) = (json!({}), args.episodes as usize);
+    let each = agents::bytes(entry.id, &config, 1).map_err(refused)?;
+    check_envs(args.envs, each, memory().map(|memory| memory.free))?;
+    let found = evaluate(entry.id, &config, policy.as_mut(), episodes, Seed(args.seed), args.envs).map_err(refused)?;
     if json {
         println!("{}", serde_json::to_string(&found)?);
     } else {
@@ -122,4 +150,46 @@ fn policy(args: &PolicyArgs, json: bool) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn refused(error: EvaluationError) -> anyhow::Error {
+    match error {
+        // Numbers that went wrong in the env are not a mistake of whoever asked.
+        EvaluationError::Env(EnvError::NonFinite { .. }) => error.into(),
+        EvaluationError::Env(error) => error.into(),
+        other => usage(other.to_string()),
+    }
+}
+
+/// Refuses more envs, of `each` bytes, than there may be or than `free` bytes of memory hold.
+fn check_envs(envs: usize, each: u64, free: Option<u64>) -> Result<()> {
+    let fit = free.map_or(MAX_ENVS as u64, |free| (free / each).clamp(1, MAX_ENVS as u64));
+    if (1..=fit).contains(&(envs as u64)) {
+        return Ok(());
+    }
+    let needed = bytes(each.saturating_mul(envs as u64));
+    let problem = match free {
+        _ if envs == 0 => "out of range".to_owned(),
+        Some(free) => format!("they need about {needed} of memory, {} are free", bytes(free)),
+        None => format!("they need about {needed} of memory"),
+    };
+    let advice = "try 64 (the default); more at a time changes no number";
+    Err(Usage::argument("--envs", envs, problem).allowed(format!("1..={fit}")).suggest(Some(advice)).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn envs_are_refused_beyond_the_memory_and_beyond_the_limit() {
+        check_envs(100, 1_000, Some(100_000)).unwrap();
+        let said = check_envs(100, 1_000, Some(50_000)).unwrap_err().to_string();
+        let problem = "--envs 100: they need about 100.0 kB of memory, 50.0 kB are free; allowed: 1..=50";
+        assert!(said.starts_with(problem), "{said}");
+        for envs in [0, MAX_ENVS + 1] {
+            let said = check_envs(envs, 1, None).unwrap_err().to_string();
+            assert!(said.contains("allowed: 1..=1048576"), "{said}");
+        }
+    }
 }

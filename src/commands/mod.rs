@@ -7,4 +7,5 @@ pub mod doctor;
 pub mod envs;
 pub mod eval;
 pub mod quickstart;
+pub mod rollout;
 pub mod train;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use envs::dataset::ShardOf;
 use serde_json::Value;
 
 use crate::cli::{CollectArgs, Layers, MemoryArgs, QuickstartArgs, TrainArgs, TruthArg};
@@ -50,7 +51,7 @@ fn stages(out: &Path, threads: usize, json: bool) -> Result<()> {
         train::run(&training(&run, out), threads, json)?;
     }
     say(json, "4/4  Measuring what it remembers of what it cannot see");
-    eval::memory(&measuring(&run, out), threads, json)
+    eval::measure(&measuring(&run, out), threads, json)
 }
 
 #[expect(clippy::print_stdout, reason = "the story of the command")]
@@ -73,6 +74,8 @@ fn recording(out: &Path, episodes: u64, seed: u64, set: &[&str]) -> CollectArgs 
         seed,
         truth: TruthArg::Full,
         episodes_per_shard: None,
+        shard: ShardOf::WHOLE,
+        min_free: None,
         mnist: None,
         split: "train".into(),
         layers: layers(set),

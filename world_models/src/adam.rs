@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use simulators::limits::Limit;
 use tch::{Kind, Tensor, nn};
+
+use crate::checkpoint::is_finite;
 
 /// Adam's constants (Kingma & Ba 2015), and the largest norm a gradient may have.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -26,22 +29,15 @@ impl Default for AdamConfig {
 }
 
 impl AdamConfig {
-    /// Checks every field.
-    ///
-    /// # Errors
-    /// A line naming the field, its value and what is allowed.
-    pub fn validate(&self) -> Result<(), String> {
-        for (field, value, allowed) in [
-            ("beta1", self.beta1, 0.0..1.0),
-            ("beta2", self.beta2, 0.0..1.0),
-            ("epsilon", self.epsilon, 1e-30..1.0),
-            ("clip_norm", self.clip_norm, 1e-30..1e30),
-        ] {
-            if !allowed.contains(&value) {
-                return Err(format!("train.adam.{field} = {value}: allowed is {}..{}", allowed.start, allowed.end));
-            }
-        }
-        Ok(())
+    /// What every field may hold.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        vec![
+            Limit::real("beta1", self.beta1, 0.0..1.0),
+            Limit::real("beta2", self.beta2, 0.0..1.0),
+            Limit::real("epsilon", self.epsilon, 1e-30..1.0),
+            Limit::real("clip_norm", self.clip_norm, 1e-30..1e30),
+        ]
     }
 }
 
@@ -83,6 +79,13 @@ impl Adam {
             .map(|g| g.square().sum(Kind::Double))
             .collect();
         if squares.is_empty() { 0.0 } else { Tensor::stack(&squares, 0).sum(Kind::Double).double_value(&[]).sqrt() }
+    }
+
+    /// The parameters whose gradients are not finite everywhere.
+    #[must_use]
+    pub fn nonfinite_gradients(&self) -> Vec<String> {
+        let gradients = self.parameters.iter().map(|(name, parameter)| (name, parameter.grad()));
+        gradients.filter(|(_, g)| g.defined() && !is_finite(g)).map(|(name, _)| name.clone()).collect()
     }
 
     /// One update with gradients of global norm `norm`, which must be finite.

@@ -9,31 +9,28 @@
 //!
 //! Nothing here is code, and nothing is unpickled: a hostile file can at worst be refused.
 
+pub mod contents;
+mod open;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::de::DeserializeOwned;
+use envs::storage::{self, At, Failed, Storage};
+use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
+
+pub use open::Checkpoint;
 
 /// What can be wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// A file cannot be read or written.
-    #[error("cannot {verb} {path}")]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] Failed),
     /// There is no checkpoint.
     #[error("{path}: no complete checkpoint in this run")]
     None {
@@ -50,21 +47,26 @@ pub enum CheckpointError {
         /// What was written.
         expected: String,
     },
-    /// A JSON file that cannot be understood.
-    #[error("{path} is not a checkpoint's JSON")]
-    Json {
+    /// A file that is as it was listed, but not what it should be.
+    #[error("{path}: {reason}")]
+    Content {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
+        /// What is wrong, and where.
+        reason: String,
     },
-    /// A tensor file that cannot be understood.
-    #[error("{path} is not a safetensors file")]
-    Tensors {
-        /// The file.
+    /// A tensor that no checkpoint may hold.
+    #[error(
+        "{path}: after {update} updates tensor `{name}` is not finite, so nothing was saved and earlier checkpoints are \
+         intact; begin another run from one of them with --start-from and a lower train.learning_rate"
+    )]
+    NotFinite {
+        /// The folder of checkpoints.
         path: PathBuf,
-        /// Why.
-        source: safetensors::SafeTensorError,
+        /// The tensor.
+        name: String,
+        /// Updates done.
+        update: u64,
     },
     /// Tensors that do not fit the model.
     #[error("{path}: tensor `{name}` is {found}, the model has {expected}")]
@@ -80,13 +82,13 @@ pub enum CheckpointError {
     },
 }
 
-fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
-    let path = path.to_owned();
-    move |source| CheckpointError::Io { verb, path, source }
+/// Whether no number of a tensor is a NaN or an infinity. One read-back from the device.
+pub(crate) fn is_finite(tensor: &Tensor) -> bool {
+    tensor.isfinite().all().int64_value(&[]) == 1
 }
 
 /// What a run needs beside weights and moments to go on exactly where it stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Updates done; also the number of the checkpoint.
@@ -95,17 +97,30 @@ pub struct Progress {
     pub draws: u64,
     /// Updates skipped because a number was not finite.
     pub skipped: u64,
+    /// What the log has not said yet.
+    #[serde(default)]
+    pub unlogged: Unlogged,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Sums over the updates since the last line of the log, of which the next line says the means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Unlogged {
+    /// Updates, without those skipped.
+    pub updates: u64,
+    /// Their losses.
+    pub loss: f64,
+    /// The norms of their gradients.
+    pub gradient_norm: f64,
+}
+
+#[derive(Debug, Serialize)]
 struct Manifest {
     format: u32,
     files: BTreeMap<String, FileCheck>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
 struct FileCheck {
     bytes: u64,
     sha256: String,
@@ -117,8 +132,6 @@ const CONFIG: &str = "model/config.json";
 const OPTIMIZER: &str = "training_state/optimizer.safetensors";
 const STEP: &str = "training_state/step.json";
 const MANIFEST: &str = "manifest.json";
-/// No file of ours is larger; one that claims to be is refused before it is read.
-const LARGEST: u64 = 16 << 30;
 
 /// Named tensors.
 pub type Named = BTreeMap<String, Tensor>;
@@ -141,11 +154,13 @@ fn tensors_to_bytes(tensors: &Named) -> Vec<u8> {
     safetensors::serialize(views, Some(metadata)).expect("names are unique and views valid")
 }
 
-/// Saves a checkpoint under `runs/.../checkpoints`, makes `last` point to it, and removes all but the newest `keep`.
+/// Saves a checkpoint in the folder `checkpoints`, makes `last` point to it, and removes earlier ones but the newest `keep`,
+/// itself included.
 ///
 /// # Errors
-/// If the disk refuses; what was there before is intact.
+/// If the disk refuses, or a tensor is not finite, so that nothing could load it; what was there before is intact.
 pub fn save(
+    storage: &dyn Storage,
     checkpoints: &Path,
     progress: Progress,
     config: &impl Serialize,
@@ -153,6 +168,10 @@ pub fn save(
     optimizer: &Named,
     keep: usize,
 ) -> Result<PathBuf, CheckpointError> {
+    if let Some((name, _)) = model.iter().chain(optimizer).find(|(_, tensor)| !is_finite(tensor)) {
+        let (path, name, update) = (checkpoints.to_owned(), name.clone(), progress.update);
+        return Err(CheckpointError::NotFinite { path, name, update });
+    }
     let files: [(&str, Vec<u8>); 4] = [
         (CONFIG, json(config)),
         (MODEL, tensors_to_bytes(model)),
@@ -161,34 +180,85 @@ pub fn save(
     ];
     let name = format!("{:06}", progress.update);
     let (place, temporary) = (checkpoints.join(&name), checkpoints.join(format!(".{name}.tmp")));
-    if temporary.exists() {
-        fs::remove_dir_all(&temporary).map_err(failed("remove", &temporary))?;
+    sweep(storage, checkpoints)?;
+    if let Err(error) = write_files(storage, &temporary, &files) {
+        // It leaves its space to others; what cannot be removed now is swept by the next save.
+        let _ = storage.remove_folder(&temporary);
+        return Err(error.into());
     }
-    for folder in ["model", "training_state"] {
-        let path = temporary.join(folder);
-        fs::create_dir_all(&path).map_err(failed("create", &path))?;
+    if place.exists() {
+        // A damaged one that was passed over. It leaves by one rename, so that no half of it is ever taken for a whole.
+        put_aside(storage, checkpoints, &name)?;
+    }
+    storage.rename(&temporary, &place).at("rename into place", &temporary)?;
+    storage.sync_folder(checkpoints).at("sync", checkpoints)?;
+    point_last(storage, checkpoints, Path::new(&name))?;
+    // Later ones were passed over as damaged; they must not push out what is whole.
+    let so_far = complete(checkpoints)?.into_iter().filter(|&number| number <= progress.update);
+    for old in so_far.rev().skip(keep.max(1)) {
+        put_aside(storage, checkpoints, &format!("{old:06}"))?;
+    }
+    sweep(storage, checkpoints)?;
+    Ok(place)
+}
+
+/// Ends what a save that was cut off has begun: `last` points to `newest`, and nothing is left over.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn settle(storage: &dyn Storage, newest: &Checkpoint) -> Result<(), CheckpointError> {
+    let (Some(checkpoints), Some(name)) = (newest.path().parent(), newest.path().file_name()) else { return Ok(()) };
+    if fs::read_link(checkpoints.join("last")).is_ok_and(|target| target == name) {
+        return sweep(storage, checkpoints);
+    }
+    point_last(storage, checkpoints, Path::new(name))?;
+    storage.sync_folder(checkpoints).at("sync", checkpoints)?;
+    sweep(storage, checkpoints)
+}
+
+/// Writes the files of a checkpoint, and its manifest last, into a new folder, and makes all of them safe but its name.
+fn write_files(storage: &dyn Storage, temporary: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Failed> {
+    for folder in [temporary, &temporary.join("model"), &temporary.join("training_state")] {
+        storage.create_folder(folder).at("create", folder)?;
     }
     let mut manifest = Manifest { format: FORMAT, files: BTreeMap::new() };
-    for (file, bytes) in &files {
-        write_synced(&temporary.join(file), bytes)?;
+    for (file, bytes) in files {
+        storage::write(storage, &temporary.join(file), bytes)?;
         let sha256 = hex(&Sha256::digest(bytes));
         manifest.files.insert((*file).to_owned(), FileCheck { bytes: bytes.len() as u64, sha256 });
     }
-    sync_folder(&temporary.join("model"))?;
-    sync_folder(&temporary.join("training_state"))?;
-    write_synced(&temporary.join(MANIFEST), &json(&manifest))?;
-    sync_folder(&temporary)?;
-    if place.exists() {
-        fs::remove_dir_all(&place).map_err(failed("remove", &place))?;
+    for folder in ["model", "training_state"] {
+        let path = temporary.join(folder);
+        storage.sync_folder(&path).at("sync", &path)?;
     }
-    fs::rename(&temporary, &place).map_err(failed("rename", &temporary))?;
-    sync_folder(checkpoints)?;
-    point_last(checkpoints, &name)?;
-    for old in complete(checkpoints)?.into_iter().rev().skip(keep.max(1)) {
-        let path = checkpoints.join(format!("{old:06}"));
-        fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
+    storage::write(storage, &temporary.join(MANIFEST), &json(&manifest))?;
+    storage.sync_folder(temporary).at("sync", temporary)
+}
+
+/// Gives a checkpoint a name under which nobody looks for it, and which is swept.
+fn put_aside(storage: &dyn Storage, checkpoints: &Path, name: &str) -> Result<(), Failed> {
+    let place = checkpoints.join(name);
+    storage.rename(&place, &checkpoints.join(format!(".{name}.old.tmp"))).at("rename", &place)
+}
+
+/// Removes what was put aside, and what a save that did not come to its end has left.
+fn sweep(storage: &dyn Storage, checkpoints: &Path) -> Result<(), CheckpointError> {
+    let mut leftovers = Vec::new();
+    for item in fs::read_dir(checkpoints).at("list", checkpoints)? {
+        let path = item.at("list", checkpoints)?.path();
+        let name = path.file_name().map_or_else(Default::default, |name| name.to_string_lossy());
+        if name.starts_with('.') && name.ends_with(".tmp") && !path.is_symlink() {
+            leftovers.push(path);
+        }
     }
-    Ok(place)
+    if !leftovers.is_empty() {
+        // Not before their names are safe: nothing may point to, or be taken for, what is being removed.
+        storage.sync_folder(checkpoints).at("sync", checkpoints)?;
+    }
+    for path in leftovers {
+        storage.remove_folder(&path).at("remove", &path)?;
+    }
+    Ok(())
 }
 
 /// Pretty JSON with a final newline.
@@ -202,21 +272,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|half| char::from(b"0123456789abcdef"[usize::from(half)])).collect()
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let mut file = File::create(path).map_err(failed("create", path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed("write", path))
-}
-
-fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(failed("sync", path))
-}
-
 /// Swaps the link `last` by a rename, so that it never dangles.
-fn point_last(checkpoints: &Path, name: &str) -> Result<(), CheckpointError> {
+fn point_last(storage: &dyn Storage, checkpoints: &Path, name: &Path) -> Result<(), CheckpointError> {
     let (link, temporary) = (checkpoints.join("last"), checkpoints.join(".last.tmp"));
-    let _ = fs::remove_file(&temporary);
-    std::os::unix::fs::symlink(name, &temporary).map_err(failed("link", &temporary))?;
-    fs::rename(&temporary, &link).map_err(failed("rename", &temporary))
+    if temporary.symlink_metadata().is_ok() {
+        storage.remove_file(&temporary).at("remove", &temporary)?;
+    }
+    storage.link(name, &temporary).at("link", &temporary)?;
+    Ok(storage.rename(&temporary, &link).at("rename into place", &temporary)?)
 }
 
 /// Numbers of the checkpoints that have a manifest, in order.
@@ -225,7 +288,7 @@ fn point_last(checkpoints: &Path, name: &str) -> Result<(), CheckpointError> {
 /// If the folder cannot be read.
 pub fn complete(checkpoints: &Path) -> Result<Vec<u64>, CheckpointError> {
     let mut found: Vec<u64> = fs::read_dir(checkpoints)
-        .map_err(failed("read", checkpoints))?
+        .at("read", checkpoints)?
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let number = entry.file_name().to_str()?.parse().ok()?;
@@ -236,149 +299,10 @@ pub fn complete(checkpoints: &Path) -> Result<Vec<u64>, CheckpointError> {
     Ok(found)
 }
 
-/// A checkpoint on disk whose files are as they were written.
-#[derive(Debug)]
-pub struct Checkpoint {
-    path: PathBuf,
-}
-
-impl Checkpoint {
-    /// The newest checkpoint that is whole. One that is damaged is passed over, with a warning naming it and the one taken.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn newest(checkpoints: &Path) -> Result<Self, CheckpointError> {
-        let mut damaged: Vec<CheckpointError> = Vec::new();
-        for number in complete(checkpoints)?.into_iter().rev() {
-            match Self::open(&checkpoints.join(format!("{number:06}"))) {
-                Ok(checkpoint) => {
-                    for damage in &damaged {
-                        tracing::warn!("{damage}; falling back to {}", checkpoint.path.display());
-                    }
-                    return Ok(checkpoint);
-                }
-                Err(error) => damaged.push(error),
-            }
-        }
-        Err(damaged.pop().unwrap_or_else(|| CheckpointError::None { path: checkpoints.to_owned() }))
-    }
-
-    /// Opens one checkpoint and checks every file against the manifest.
-    ///
-    /// # Errors
-    /// Naming the file that is missing or changed.
-    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let manifest: Manifest = read_json(&path.join(MANIFEST))?;
-        if manifest.format != FORMAT {
-            return Err(CheckpointError::Changed {
-                path: path.join(MANIFEST),
-                found: format!("format {}", manifest.format),
-                expected: format!("format {FORMAT} for this version"),
-            });
-        }
-        for file in [CONFIG, MODEL, OPTIMIZER, STEP] {
-            let place = path.join(file);
-            let Some(check) = manifest.files.get(file) else {
-                let (found, expected) = ("not listed".to_owned(), "every file of a checkpoint".to_owned());
-                return Err(CheckpointError::Changed { path: place, found, expected });
-            };
-            let bytes = fs::metadata(&place).map_err(failed("read", &place))?.len();
-            if bytes != check.bytes {
-                let (found, expected) = (format!("{bytes} bytes"), format!("{} bytes", check.bytes));
-                return Err(CheckpointError::Changed { path: place, found, expected });
-            }
-            let found = hex(&Sha256::digest(read_bounded(&place)?));
-            if found != check.sha256 {
-                return Err(CheckpointError::Changed { path: place, found, expected: check.sha256.clone() });
-            }
-        }
-        Ok(Self { path: path.to_owned() })
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The configuration saved with the model.
-    ///
-    /// # Errors
-    /// If the file is not of that form.
-    pub fn config<T: DeserializeOwned>(&self) -> Result<T, CheckpointError> {
-        read_json(&self.path.join(CONFIG))
-    }
-
-    /// Where the run stood.
-    ///
-    /// # Errors
-    /// If the file is not of that form.
-    pub fn progress(&self) -> Result<Progress, CheckpointError> {
-        read_json(&self.path.join(STEP))
-    }
-
-    /// Copies the weights into `model`, name by name.
-    ///
-    /// # Errors
-    /// Naming the first tensor that is missing, left over, or of another shape.
-    pub fn load_model(&self, model: &Named) -> Result<(), CheckpointError> {
-        load_into(&self.path.join(MODEL), model)
-    }
-
-    /// Copies the moments into `optimizer`, name by name.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::load_model`].
-    pub fn load_optimizer(&self, optimizer: &Named) -> Result<(), CheckpointError> {
-        load_into(&self.path.join(OPTIMIZER), optimizer)
-    }
-}
-
-fn read_bounded(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    let bytes = fs::metadata(path).map_err(failed("read", path))?.len();
-    if bytes > LARGEST {
-        let (found, expected) = (format!("{bytes} bytes"), format!("at most {LARGEST}"));
-        return Err(CheckpointError::Changed { path: path.to_owned(), found, expected });
-    }
-    fs::read(path).map_err(failed("read", path))
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CheckpointError> {
-    let bytes = read_bounded(path)?;
-    serde_json::from_slice(&bytes).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
-}
-
-fn load_into(path: &Path, tensors: &Named) -> Result<(), CheckpointError> {
-    let bytes = read_bounded(path)?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|source| CheckpointError::Tensors { path: path.to_owned(), source })?;
-    let mismatch = |name: &str, found: String, expected: String| CheckpointError::Mismatch {
-        path: path.to_owned(),
-        name: name.to_owned(),
-        found,
-        expected,
-    };
-    if let Some(extra) = file.names().into_iter().find(|name| !tensors.contains_key(*name)) {
-        return Err(mismatch(extra, "in the file".into(), "no such tensor".into()));
-    }
-    for (name, tensor) in tensors {
-        let expected = format!("F32 {:?}", tensor.size());
-        let Ok(view) = file.tensor(name) else { return Err(mismatch(name, "not in the file".into(), expected)) };
-        let shape: Vec<i64> = view.shape().iter().map(|&d| d as i64).collect();
-        if view.dtype() != Dtype::F32 || shape != tensor.size() {
-            return Err(mismatch(name, format!("{:?} {shape:?}", view.dtype()), expected));
-        }
-        let loaded = Tensor::from_data_size(view.data(), &shape, Kind::Float);
-        if loaded.isfinite().all().int64_value(&[]) == 0 {
-            return Err(mismatch(name, "not finite everywhere".into(), "only finite numbers".into()));
-        }
-        tch::no_grad(|| tensor.shallow_clone().copy_(&loaded));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use envs::storage::Disk;
+
     use super::*;
 
     fn named(values: &[f32]) -> Named {
@@ -386,8 +310,8 @@ mod tests {
     }
 
     fn saved(dir: &Path, update: u64, values: &[f32]) -> PathBuf {
-        let progress = Progress { update, draws: 8 * update, skipped: 0 };
-        save(dir, progress, &"config", &named(values), &named(&[0.0]), 2).unwrap()
+        let progress = Progress { update, draws: 8 * update, ..Progress::default() };
+        save(&Disk, dir, progress, &"config", &named(values), &named(&[0.0]), 2).unwrap()
     }
 
     #[test]
@@ -398,7 +322,7 @@ mod tests {
         let into = named(&[0.0, 0.0]);
         checkpoint.load_model(&into).unwrap();
         assert_eq!(into["w"], Tensor::from_slice(&[1.0f32, 2.5]));
-        assert_eq!(checkpoint.progress().unwrap(), Progress { update: 3, draws: 24, skipped: 0 });
+        assert_eq!(checkpoint.progress().unwrap(), Progress { update: 3, draws: 24, ..Progress::default() });
         assert_eq!(checkpoint.config::<String>().unwrap(), "config");
         assert_eq!(fs::read_link(dir.path().join("last")).unwrap(), Path::new("000003"));
     }
@@ -410,6 +334,23 @@ mod tests {
             saved(dir.path(), update, &[1.0]);
         }
         assert_eq!(complete(dir.path()).unwrap(), [2, 3]);
+    }
+
+    #[test]
+    fn a_damaged_later_one_does_not_push_out_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        for update in [1, 8, 9] {
+            saved(dir.path(), update, &[1.0]);
+        }
+        for update in [8, 9] {
+            fs::write(dir.path().join(format!("{update:06}")).join(MODEL), "damaged").unwrap();
+        }
+        saved(dir.path(), 2, &[2.0]);
+        assert_eq!(Checkpoint::newest(dir.path()).unwrap().path(), dir.path().join("000002"));
+        saved(dir.path(), 3, &[3.0]);
+        saved(dir.path(), 8, &[8.0]);
+        assert_eq!(Checkpoint::newest(dir.path()).unwrap().path(), dir.path().join("000008"));
+        assert_eq!(complete(dir.path()).unwrap(), [3, 8, 9]);
     }
 
     #[test]
@@ -427,10 +368,23 @@ mod tests {
     #[test]
     fn weights_of_another_shape_or_not_finite_are_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        let checkpoint = Checkpoint { path: saved(dir.path(), 1, &[1.0, f32::NAN]) };
+        let checkpoint = Checkpoint::open(&saved(dir.path(), 1, &[1.0, 2.0])).unwrap();
+        fs::write(checkpoint.path().join(MODEL), tensors_to_bytes(&named(&[1.0, f32::NAN]))).unwrap();
         let message = checkpoint.load_model(&named(&[0.0])).unwrap_err().to_string();
         assert!(message.contains("`w`") && message.contains("[2]") && message.contains("[1]"), "{message}");
         let message = checkpoint.load_model(&named(&[0.0, 0.0])).unwrap_err().to_string();
-        assert!(message.contains("`w`") && message.contains("finite"), "{message}");
+        assert!(message.contains("`w` is NaN at index 1") && message.contains("finite"), "{message}");
+    }
+
+    #[test]
+    fn what_could_not_be_loaded_is_not_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        saved(dir.path(), 1, &[1.0]);
+        for (model, moments) in [([f32::NAN], [0.0]), ([1.0], [f32::INFINITY])] {
+            let progress = Progress { update: 2, draws: 16, ..Progress::default() };
+            let error = save(&Disk, dir.path(), progress, &"config", &named(&model), &named(&moments), 1).unwrap_err();
+            assert!(error.to_string().contains("after 2 updates tensor `w` is not finite"), "{error}");
+            assert_eq!(complete(dir.path()).unwrap(), [1], "the one before it is kept");
+        }
     }
 }

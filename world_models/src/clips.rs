@@ -1,6 +1,8 @@
 //! Dataset windows as model inputs: bytes of a dataset become a [`Clip`], one upload each.
 
-use envs::dataset::{Clips, Dtype, Window};
+use std::path::PathBuf;
+
+use envs::dataset::{Clips, Dtype, Follows, Window};
 use tch::{Device, Kind, Tensor};
 
 use crate::belief::Clip;
@@ -17,24 +19,44 @@ pub struct ClipLoader {
     actions: Vec<u8>,
 }
 
-/// A dataset whose columns no model here can take.
+/// A dataset that no model here can take.
 #[derive(Debug, thiserror::Error)]
-#[error("column `{column}` is {found}, a world model takes {expected}")]
-pub struct ColumnError {
-    column: &'static str,
-    found: String,
-    expected: &'static str,
+pub enum ClipError {
+    /// A column of another kind.
+    #[error("column `{column}` is {found}, a world model takes {expected}")]
+    Column {
+        /// Its name.
+        column: &'static str,
+        /// What it is.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A recorded number that nothing can be learned from, nor be predicted with. Our own writer refuses them.
+    #[error("{}: episode {episode}: column `{column}` is {value} at step {step}, not a finite number", dataset.display())]
+    NotFinite {
+        /// The dataset.
+        dataset: PathBuf,
+        /// Number of the episode.
+        episode: u64,
+        /// The column.
+        column: &'static str,
+        /// Its row in the episode.
+        step: usize,
+        /// What stands there.
+        value: f64,
+    },
 }
 
 impl ClipLoader {
     /// A loader of the windows of `clips` onto `device`.
     ///
     /// # Errors
-    /// If observations are not `u8 [H, W, C]`, or actions not a vector of numbers.
+    /// If observations are not `u8 [H, W, C]`, T + 1 to an episode, or actions not a vector of numbers, T to an episode.
     ///
     /// # Panics
     /// Never: clips have both columns.
-    pub fn new(clips: Clips, device: Device) -> Result<Self, ColumnError> {
+    pub fn new(clips: Clips, device: Device) -> Result<Self, ClipError> {
         let column = |name: &'static str| {
             clips.dataset().columns().iter().find(|c| c.name == name).expect("clips have both columns")
         };
@@ -43,9 +65,22 @@ impl ClipLoader {
             (Dtype::U8, [height, width, colours]) => [*height as i64, *width as i64, *colours as i64],
             (dtype, shape) => {
                 let found = format!("{} {shape:?}", dtype.name());
-                return Err(ColumnError { column: "observations", found, expected: "u8 [height, width, channels]" });
+                return Err(ClipError::Column {
+                    column: "observations",
+                    found,
+                    expected: "u8 [height, width, channels]",
+                });
             }
         };
+        for (column, name, follows, expected) in [
+            (observations, "observations", Follows::Observations, "one for every observation"),
+            (actions, "actions", Follows::Steps, "one for every step"),
+        ] {
+            if column.follows != follows {
+                let found = format!("one for every row of `{:?}`", column.follows).to_lowercase();
+                return Err(ClipError::Column { column: name, found, expected });
+            }
+        }
         let action_kind = match actions.dtype {
             Dtype::I8 => Kind::Int8,
             Dtype::I16 => Kind::Int16,
@@ -53,7 +88,7 @@ impl ClipLoader {
             Dtype::F32 => Kind::Float,
             dtype => {
                 let found = dtype.name().to_owned();
-                return Err(ColumnError { column: "actions", found, expected: "i8, i16, i64 or f32" });
+                return Err(ClipError::Column { column: "actions", found, expected: "i8, i16, i64 or f32" });
             }
         };
         let action_dim = actions.row_len() as i64;
@@ -73,7 +108,10 @@ impl ClipLoader {
     }
 
     /// The training batch that starts at draw `first`: `batch` clips, `context` frames of each to be seen.
-    pub fn draw(&mut self, first: u64, batch: usize, context: i64) -> Clip {
+    ///
+    /// # Errors
+    /// As [`ClipLoader::load`].
+    pub fn draw(&mut self, first: u64, batch: usize, context: i64) -> Result<Clip, ClipError> {
         let windows = self.clips.draws(first, batch);
         self.load(&windows, context)
     }
@@ -82,8 +120,12 @@ impl ClipLoader {
     ///
     /// A dataset pairs an action with the observation *before* it; here an action stands with the frame it led *to*, and
     /// the first is zero.
-    pub fn load(&mut self, windows: &[Window], context: i64) -> Clip {
+    ///
+    /// # Errors
+    /// Naming the first action that is not finite.
+    pub fn load(&mut self, windows: &[Window], context: i64) -> Result<Clip, ClipError> {
         self.clips.batch(windows, &mut self.observations, &mut self.actions);
+        self.check_actions(windows)?;
         let (b, t) = (windows.len() as i64, self.clips.frames() as i64);
         let [height, width, colours] = self.frame;
         let frames = Tensor::from_data_size(&self.observations, &[b, t, height, width, colours], Kind::Uint8)
@@ -95,6 +137,18 @@ impl ClipLoader {
             .to_device(self.device)
             .to_kind(Kind::Float);
         let actions = Tensor::cat(&[&actions.zeros_like().slice(1, 0, 1, 1), &actions], 1);
-        Clip { frames: frames.contiguous(), actions, context }
+        Ok(Clip { frames: frames.contiguous(), actions, context })
+    }
+
+    /// A model may turn a NaN into an ordinary number (FloWM moves by whole pixels), so none gets that far.
+    fn check_actions(&self, windows: &[Window]) -> Result<(), ClipError> {
+        let dataset = self.clips.dataset();
+        let column = dataset.columns().iter().find(|column| column.name == "actions").expect("clips have actions");
+        let Some((row, value)) = column.first_not_finite(&self.actions) else { return Ok(()) };
+        let steps = self.clips.frames() - 1;
+        let (window, step) = (windows[row / steps], row % steps);
+        let episode = dataset.episode(window.episode).expect("a window of this dataset").number();
+        let (dataset, step) = (dataset.dir().to_owned(), window.start + step);
+        Err(ClipError::NotFinite { dataset, episode, column: "actions", step, value })
     }
 }

@@ -6,7 +6,7 @@ use simulators::mnist_world::{MnistWorldConfig, Sightings};
 use tch::{Kind, Tensor};
 
 use crate::belief::{WorldModel, roll_out};
-use crate::clips::ClipLoader;
+use crate::clips::{ClipError, ClipLoader};
 use crate::memory::evaluation::Sight;
 use crate::memory::html::{ExampleClip, quantise};
 use crate::memory::{Clip, FrameShape, MemoryError, MemoryEvaluation};
@@ -21,6 +21,24 @@ pub enum EvaluateError {
     /// The settings do not fit.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// The dataset is not one for models.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// The model's numbers went wrong. Measured, they would count as black or white.
+    #[error(
+        "episode {episode}, frame {frame}: the model predicts {value}, not a finite number, {ahead} steps after the last \
+         frame it saw"
+    )]
+    NotFinite {
+        /// Number of the episode.
+        episode: u64,
+        /// The frame in the episode.
+        frame: usize,
+        /// Steps since the model last saw.
+        ahead: usize,
+        /// What it predicts there.
+        value: f32,
+    },
     /// Ground truth that is not that of its environment.
     #[error("episode {episode}: column `{column}` does not fit the world of the dataset: {problem}")]
     Truth {
@@ -127,7 +145,10 @@ pub struct Questions<'a> {
 /// the ground truth (`collect --truth full`), recall is measured too. `watch` is told how many clips are done.
 ///
 /// # Errors
-/// If the dataset cannot be read or its ground truth does not fit its world.
+/// If the dataset cannot be read or its ground truth does not fit its world, or a prediction is not finite.
+///
+/// # Panics
+/// If a window is not one of the loader's dataset.
 pub fn evaluate_memory(
     model: &dyn WorldModel,
     loader: &mut ClipLoader,
@@ -140,9 +161,15 @@ pub fn evaluate_memory(
     let shape = FrameShape::new(loader.frame().map(|side| side as usize));
     let mut kept = Vec::new();
     for (batch, first) in windows.chunks(batch).zip((0..).step_by(batch)) {
-        let clip = loader.load(batch, context as i64);
+        let clip = loader.load(batch, context as i64)?;
         let predicted = tch::no_grad(|| roll_out(model, &clip)); // [B, T, C, H, W]
         let predicted = to_vec(&predicted.permute([0, 1, 3, 4, 2]));
+        if let Some(at) = predicted.iter().position(|value| !value.is_finite()) {
+            let (clip, step) = (at / shape.values() / (frames - context), at / shape.values() % (frames - context));
+            let episode = loader.clips().dataset().episode(batch[clip].episode).expect("a window of this dataset");
+            let (episode, frame) = (episode.number(), batch[clip].start + context + step);
+            return Err(EvaluateError::NotFinite { episode, frame, ahead: step + 1, value: predicted[at] });
+        }
         let truth = (clip.frames.permute([0, 1, 3, 4, 2]) * 255.0).round().to_kind(Kind::Uint8);
         let truth = to_bytes(&truth);
         let seen = witness_all(loader.clips(), batch, context, frames)?;

@@ -14,5 +14,7 @@ pub mod libtorch;
 pub mod linear_rnn;
 pub mod memory;
 pub mod metrics;
+pub mod nonfinite;
 pub mod registry;
+pub mod tensorboard;
 pub mod train;

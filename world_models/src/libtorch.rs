@@ -4,7 +4,8 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device};
+use tch::Cuda;
+pub use tch::Device;
 
 /// The libtorch that this version is built against; its build refuses any other.
 pub const VERSION: &str = "2.11.0";
@@ -22,13 +23,15 @@ pub enum DeviceChoice {
     Cuda,
 }
 
+/// What to do where CUDA is wanted and missing.
+pub const CUDA_ADVICE: &str = "to use one, put the lib folder of torch 2.11.0 for CUDA into LD_LIBRARY_PATH";
+
 /// A device that cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "train.device = \"cuda\", but there is no usable GPU: {reason}. To use one, put the lib folder of torch 2.11.0 for CUDA into LD_LIBRARY_PATH"
-)]
+#[error("train.device = \"cuda\", but there is no usable GPU: {reason}; {CUDA_ADVICE}")]
 pub struct DeviceError {
-    reason: String,
+    /// What the dynamic loader or the library said.
+    pub reason: String,
 }
 
 /// Registers CUDA with libtorch if its library can be found through the loader's path; says why not otherwise.

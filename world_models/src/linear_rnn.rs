@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use simulators::limits::Limit;
 use simulators::rng::{Purpose, Rng, Seed, stream};
 use tch::{Kind, Tensor, nn};
 
@@ -28,24 +29,29 @@ impl Default for LinearRnnConfig {
 }
 
 impl LinearRnnConfig {
-    /// Checks every field.
-    ///
-    /// # Errors
-    /// A line naming the field, its value and what is allowed.
-    pub fn validate(&self) -> Result<(), String> {
-        for (field, value, high) in
-            [("hidden", self.hidden, 65_536), ("window", self.window, 512), ("input_channels", self.input_channels, 16)]
-        {
-            if !(1..=high).contains(&value) {
-                return Err(format!("model.{field} = {value}: allowed is 1..={high}"));
-            }
-        }
-        Ok(())
+    /// What every field may hold.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        vec![
+            Limit::whole("hidden", self.hidden.into(), 1..=65_536),
+            Limit::whole("window", self.window.into(), 1..=512),
+            Limit::whole("input_channels", self.input_channels.into(), 1..=16),
+        ]
     }
 
     pub(crate) fn training_bytes(&self, batch: i64, steps: i64) -> i64 {
         let pixels = self.window * self.window;
-        4 * batch * steps * (pixels * (2 * (FEATURES[0] + FEATURES[1]) + self.input_channels) + 2 * self.hidden)
+        let frame = pixels * (2 * (FEATURES[0] + FEATURES[1]) + self.input_channels) + 2 * self.hidden;
+        [4, batch, steps, frame].into_iter().fold(1, i64::saturating_mul)
+    }
+
+    /// Trainable numbers: two convolutions and three or four linear layers, with biases.
+    pub(crate) fn parameters(&self) -> u64 {
+        let (h, c, pixels) = (self.hidden, self.input_channels, self.window * self.window);
+        let convolutions = FEATURES[0] * (9 * c + 1) + FEATURES[1] * (9 * FEATURES[0] + 1);
+        let linear = |from: i64, to: i64| (from + 1) * to;
+        let act = if self.actions { linear(2, h) } else { 0 };
+        (convolutions + linear(FEATURES[1] * pixels, h) + act + linear(h, h) + linear(h, c * pixels)) as u64
     }
 }
 

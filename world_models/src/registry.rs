@@ -1,6 +1,7 @@
 //! The models by name: a configuration builds a model, whatever its kind.
 
 use serde::{Deserialize, Serialize};
+use simulators::limits::Limit;
 use simulators::rng::Seed;
 use tch::nn;
 
@@ -19,14 +20,21 @@ pub enum WorldModelConfig {
 }
 
 impl WorldModelConfig {
-    /// Checks every field.
-    ///
-    /// # Errors
-    /// A line naming the field, its value and what is allowed.
-    pub fn validate(&self) -> Result<(), String> {
+    /// What every field may hold, alone and beside the others.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
         match self {
-            Self::Flowm(config) => config.validate(),
-            Self::LinearRnn(config) => config.validate(),
+            Self::Flowm(config) => config.limits(),
+            Self::LinearRnn(config) => config.limits(),
+        }
+    }
+
+    /// Trainable numbers.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        match self {
+            Self::Flowm(config) => config.parameters(),
+            Self::LinearRnn(config) => config.parameters(),
         }
     }
 
@@ -54,6 +62,29 @@ impl WorldModelConfig {
         match self {
             Self::Flowm(config) => config.training_bytes(batch, steps),
             Self::LinearRnn(config) => config.training_bytes(batch, steps),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flowm::Cell;
+    use tch::Device;
+
+    #[test]
+    fn parameters_are_counted_without_building_the_model() {
+        let concat = FlowmConfig { hidden: 5, cell: Cell::ActionConcat, decoder_layers: 3, ..Default::default() };
+        for config in [
+            WorldModelConfig::Flowm(FlowmConfig { hidden: 4, input_channels: 3, ..Default::default() }),
+            WorldModelConfig::Flowm(concat),
+            WorldModelConfig::LinearRnn(LinearRnnConfig { hidden: 6, window: 5, ..Default::default() }),
+            WorldModelConfig::LinearRnn(LinearRnnConfig { hidden: 3, window: 4, input_channels: 2, actions: false }),
+        ] {
+            let vs = nn::VarStore::new(Device::Cpu);
+            let _model = config.build(&vs.root(), Seed(0));
+            let built: usize = vs.trainable_variables().iter().map(tch::Tensor::numel).sum();
+            assert_eq!(config.parameters(), built as u64, "{config:?}");
         }
     }
 }

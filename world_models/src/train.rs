@@ -4,21 +4,24 @@
 //! weights start from a named stream, and a checkpoint holds everything else, so that a resumed run ends with the same
 //! bits as one that was never interrupted.
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use envs::dataset::Window;
+use envs::storage::{Failed, Storage, create_folders};
 use serde::{Deserialize, Serialize};
+use simulators::limits::{self, Limit, OutOfRange};
 use simulators::rng::Seed;
 use tch::{Device, nn};
 
 use crate::adam::{Adam, AdamConfig};
 use crate::belief::WorldModel;
-use crate::checkpoint::{self, Checkpoint, CheckpointError, Progress};
-use crate::clips::ClipLoader;
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Progress, Unlogged};
+use crate::clips::{ClipError, ClipLoader};
 use crate::libtorch::DeviceChoice;
 use crate::metrics::MetricsLog;
+use crate::nonfinite::{self, GaveUp, LeftOut};
 use crate::registry::WorldModelConfig;
 
 /// How the learning rate goes after the warm-up.
@@ -61,7 +64,8 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Checkpoints kept.
     pub keep_checkpoints: usize,
-    /// Updates in a row with a non-finite loss or gradient after which the run stops.
+    /// Updates in a row with a non-finite loss or gradient after which the run stops: 1 stops at the first, more skip those
+    /// before.
     pub nonfinite_limit: u64,
 }
 
@@ -87,34 +91,24 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Checks every field.
-    ///
-    /// # Errors
-    /// A line naming the field, its value and what is allowed.
-    pub fn validate(&self) -> Result<(), String> {
-        let whole = |field: &str, value: i128, low: i128, high: i128| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(format!("train.{field} = {value}: allowed is {low}..={high}"))
-            }
-        };
-        whole("updates", self.updates.into(), 1, 1_000_000_000)?;
-        whole("batch_size", self.batch_size as i128, 1, 65_536)?;
-        whole("context", self.context.into(), 1, 100_000)?;
-        whole("horizon", self.horizon.into(), 1, 100_000)?;
-        whole("warmup", self.warmup.into(), 0, 1_000_000_000)?;
-        whole("log_every", self.log_every.into(), 1, 1_000_000_000)?;
-        whole("checkpoint_every", self.checkpoint_every.into(), 1, 1_000_000_000)?;
-        whole("keep_checkpoints", self.keep_checkpoints as i128, 1, 10_000)?;
-        whole("nonfinite_limit", self.nonfinite_limit.into(), 1, 1_000)?;
-        if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
-            return Err(format!("train.learning_rate = {}: allowed is a finite number in (0, 10]", self.learning_rate));
-        }
-        if !(0.0..=1.0).contains(&self.final_share) {
-            return Err(format!("train.final_share = {}: allowed is 0..=1", self.final_share));
-        }
-        self.adam.validate()
+    /// What every field may hold.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        const MANY: i128 = 1_000_000_000;
+        let own = [
+            Limit::whole("updates", self.updates.into(), 1..=MANY),
+            Limit::whole("batch_size", self.batch_size as i128, 1..=65_536),
+            Limit::whole("context", self.context.into(), 1..=100_000),
+            Limit::whole("horizon", self.horizon.into(), 1..=100_000),
+            Limit::real("learning_rate", self.learning_rate, (Bound::Excluded(0.0), Bound::Included(10.0))),
+            Limit::whole("warmup", self.warmup.into(), 0..=MANY),
+            Limit::real("final_share", self.final_share, 0.0..=1.0),
+            Limit::whole("log_every", self.log_every.into(), 1..=MANY),
+            Limit::whole("checkpoint_every", self.checkpoint_every.into(), 1..=MANY),
+            Limit::whole("keep_checkpoints", self.keep_checkpoints as i128, 1..=10_000),
+            Limit::whole("nonfinite_limit", self.nonfinite_limit.into(), 1..=1_000),
+        ];
+        own.into_iter().chain(self.adam.limits().into_iter().map(|limit| limit.within("adam"))).collect()
     }
 
     /// The learning rate of update number `update`, counted from 0.
@@ -147,6 +141,35 @@ pub struct RunConfig {
     pub train: TrainConfig,
 }
 
+impl RunConfig {
+    /// What every field may hold.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        let model = self.model.limits().into_iter().map(|limit| limit.within("model"));
+        let train = self.train.limits().into_iter().map(|limit| limit.within("train"));
+        [self.seed.limit("seed")].into_iter().chain(model).chain(train).collect()
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field that is out of range.
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        limits::check(&self.limits())
+    }
+
+    /// About how many bytes training takes: weights, their gradients and moments, and the buffers of one update.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let (batch, steps) = (self.train.batch_size as i64, self.train.context + self.train.horizon);
+        let updates = self.model.training_bytes(batch, steps) as u64;
+        updates.saturating_add(self.model.parameters().saturating_mul(BYTES_PER_PARAMETER))
+    }
+}
+
+/// A weight, its gradient and two moments, in single precision.
+const BYTES_PER_PARAMETER: u64 = 16;
+
 /// Why a run stopped before its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -155,30 +178,14 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The log cannot be written.
-    #[error("cannot write the metrics of {run}")]
-    Metrics {
-        /// The run folder.
-        run: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Metrics(#[from] Failed),
+    /// The dataset is not one to learn from.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
     /// Numbers went wrong and stayed wrong.
-    #[error(
-        "update {update}: {what} is not finite, {count} updates in a row; seed {seed}, clips (episode, start) {batch:?}. \
-         The last good checkpoint is intact"
-    )]
-    NonFinite {
-        /// The update.
-        update: u64,
-        /// `loss` or `gradient norm`.
-        what: &'static str,
-        /// How many in a row.
-        count: u64,
-        /// The run's seed.
-        seed: Seed,
-        /// The clips of that update.
-        batch: Vec<(usize, usize)>,
-    },
+    #[error("{0}")]
+    NonFinite(Box<GaveUp>),
 }
 
 /// What training will cost.
@@ -195,21 +202,23 @@ pub struct Cost {
 }
 
 /// Measures what a run from its beginning will cost.
-#[must_use]
-pub fn cost(config: &RunConfig, loader: &mut ClipLoader, device: Device) -> Cost {
+///
+/// # Errors
+/// If the dataset is not one to learn from.
+pub fn cost(config: &RunConfig, loader: &mut ClipLoader, device: Device) -> Result<Cost, ClipError> {
     measure(config, &Loaded::fresh(config, device), loader, 0)
 }
 
-fn measure(config: &RunConfig, loaded: &Loaded, loader: &mut ClipLoader, done: u64) -> Cost {
+fn measure(config: &RunConfig, loaded: &Loaded, loader: &mut ClipLoader, done: u64) -> Result<Cost, ClipError> {
     let train = &config.train;
     let begin = Instant::now();
-    loaded.model.loss(&loader.draw(0, train.batch_size, train.context)).backward();
-    Cost {
+    loaded.model.loss(&loader.draw(0, train.batch_size, train.context)?).backward();
+    Ok(Cost {
         parameters: loaded.weights().values().map(|w| w.numel() as i64).sum(),
         bytes: config.model.training_bytes(train.batch_size as i64, train.context + train.horizon),
         update_seconds: begin.elapsed().as_secs_f64(),
         updates: train.updates.saturating_sub(done),
-    }
+    })
 }
 
 /// What a run begins with: nothing, so fresh weights; or one of these.
@@ -238,13 +247,8 @@ pub enum Event<'a> {
         /// Where.
         path: &'a Path,
     },
-    /// An update was left out because a number was not finite.
-    Skipped {
-        /// The update.
-        update: u64,
-        /// `loss` or `gradient norm`.
-        what: &'static str,
-    },
+    /// An update was left out because a number was not finite; it has been logged and warned of.
+    Skipped(&'a LeftOut),
 }
 
 /// How a run ended.
@@ -278,9 +282,11 @@ impl Loaded {
     /// The model of a checkpoint.
     ///
     /// # Errors
-    /// If the checkpoint's weights do not fit its configuration.
+    /// If the checkpoint's configuration cannot be, or its weights do not fit it.
     pub fn from_checkpoint(checkpoint: &Checkpoint, device: Device) -> Result<(Self, RunConfig), CheckpointError> {
         let config: RunConfig = checkpoint.config()?;
+        config.validate().map_err(|refusal| checkpoint.refuse_config(&refusal))?;
+        checkpoint.expect_parameters(config.model.parameters())?;
         let loaded = Self::fresh(&config, device);
         checkpoint.load_model(&loaded.weights())?;
         Ok((loaded, config))
@@ -293,12 +299,27 @@ impl Loaded {
     }
 }
 
-/// Trains in `run` until the configured number of updates or until `stop` is raised.
+/// Where a run is, and how it is written.
+#[derive(Clone, Copy)]
+pub struct Folder<'a> {
+    /// The run's folder.
+    pub run: &'a Path,
+    /// The disk.
+    pub storage: &'a dyn Storage,
+}
+
+impl Folder<'_> {
+    fn checkpoints(&self) -> PathBuf {
+        self.run.join("checkpoints")
+    }
+}
+
+/// Trains in a folder until the configured number of updates or until `stop` is raised.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn train(
-    run: &Path,
+    folder: Folder<'_>,
     config: &RunConfig,
     loader: &mut ClipLoader,
     device: Device,
@@ -306,11 +327,26 @@ pub fn train(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome, TrainError> {
+    train_model(folder, config, &Loaded::fresh(config, device), loader, from, stop, watch)
+}
+
+/// [`train`] for a model that the caller has made, of the kind and sizes of `config.model`.
+///
+/// # Errors
+/// See [`TrainError`].
+pub fn train_model(
+    folder: Folder<'_>,
+    config: &RunConfig,
+    loaded: &Loaded,
+    loader: &mut ClipLoader,
+    from: From<'_>,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome, TrainError> {
     let train = &config.train;
-    let loaded = Loaded::fresh(config, device);
     let weights = loaded.weights();
     let mut adam = Adam::new(&loaded.vs, train.adam);
-    let mut progress = Progress { update: 0, draws: 0, skipped: 0 };
+    let mut progress = Progress::default();
     if let Some(checkpoint) = from.weights {
         checkpoint.load_model(&weights)?;
     }
@@ -319,73 +355,111 @@ pub fn train(
         checkpoint.load_optimizer(&adam.state())?;
         progress = checkpoint.progress()?;
         adam.set_updates(progress.update - progress.skipped);
+        checkpoint::settle(folder.storage, checkpoint)?;
     }
-    let metrics_failed = |source| TrainError::Metrics { run: run.to_owned(), source };
-    let mut log = MetricsLog::open(run, progress.update).map_err(metrics_failed)?;
-    let checkpoints = run.join("checkpoints");
+    create_folders(folder.storage, &folder.checkpoints())?;
+    let mut log = MetricsLog::open(folder.storage, folder.run, progress.update)?;
+    nonfinite::forget_from(folder.storage, folder.run, progress.update)?;
+    let mut saved = from.resume.map(|_| progress);
 
-    watch(Event::Cost(measure(config, &loaded, loader, progress.update)));
+    if from.weights.is_some() && saved.is_none() {
+        // A run that is cut off before its first update must not go on without the weights it began with.
+        save(folder, progress, config, &weights, &adam, &mut log)?;
+        saved = Some(progress);
+    }
+
+    watch(Event::Cost(measure(config, loaded, loader, progress.update)?));
 
     let begin = Instant::now();
-    let (mut nonfinite, mut since_log, mut sums) = (0, 0, [0.0; 2]);
-    let mut mean_loss = f64::NAN;
+    let (mut in_a_row, mut mean_loss, mut save_due) = (0, f64::NAN, false);
+    let mut last_saved = from.resume.map(|checkpoint| checkpoint.path().to_owned());
     while progress.update < train.updates && !stop.load(Ordering::Relaxed) {
-        let clip = loader.draw(progress.draws, train.batch_size, train.context);
+        let windows = loader.clips().draws(progress.draws, train.batch_size);
+        let clip = loader.load(&windows, train.context)?;
         adam.zero_grad();
         let loss = loaded.model.loss(&clip);
         loss.backward();
         let (loss, norm) = (loss.double_value(&[]), adam.gradient_norm());
         if loss.is_finite() && norm.is_finite() {
             adam.step(train.learning_rate_at(progress.update), norm);
-            nonfinite = 0;
-            since_log += 1;
-            sums = [sums[0] + loss, sums[1] + norm];
-            mean_loss = sums[0] / since_log as f64;
+            in_a_row = 0;
+            let so_far = &mut progress.unlogged;
+            so_far.updates += 1;
+            so_far.loss += loss;
+            so_far.gradient_norm += norm;
+            mean_loss = so_far.loss / so_far.updates as f64;
         } else {
-            let what = if loss.is_finite() { "gradient norm" } else { "loss" };
-            nonfinite += 1;
+            in_a_row += 1;
             progress.skipped += 1;
-            watch(Event::Skipped { update: progress.update, what });
-            if nonfinite >= train.nonfinite_limit {
-                let windows = loader.clips().draws(progress.draws, train.batch_size);
-                let batch = windows.iter().map(|w: &Window| (w.episode, w.start)).collect();
-                let (update, seed, count) = (progress.update, config.seed, nonfinite);
-                return Err(TrainError::NonFinite { update, what, count, seed, batch });
+            let (what, value) = if loss.is_finite() { ("gradient norm", norm) } else { ("loss", loss) };
+            let left_out = LeftOut {
+                update: progress.update,
+                what,
+                value: value.to_string(),
+                gradients: if loss.is_finite() { adam.nonfinite_gradients() } else { Vec::new() },
+                weights: weights.iter().filter(|(_, w)| !checkpoint::is_finite(w)).map(|(n, _)| n.clone()).collect(),
+                in_a_row,
+                seed: config.seed,
+                clips: nonfinite::places(loader.clips(), &windows),
+            };
+            nonfinite::append(folder.storage, folder.run, &left_out)?;
+            tracing::warn!("left out {left_out}");
+            watch(Event::Skipped(&left_out));
+            if in_a_row >= train.nonfinite_limit || !left_out.weights.is_empty() {
+                return Err(TrainError::NonFinite(Box::new(GaveUp {
+                    last: left_out,
+                    limit: train.nonfinite_limit,
+                    learning_rate: train.learning_rate,
+                    run: folder.run.to_owned(),
+                    checkpoint: last_saved,
+                })));
             }
         }
         progress.update += 1;
         progress.draws += train.batch_size as u64;
         watch(Event::Updated { update: progress.update, loss });
 
-        if progress.update.is_multiple_of(train.log_every) && since_log > 0 {
-            let count = since_log as f64;
-            let scalars = [
-                ("train/loss", sums[0] / count),
-                ("train/gradient_norm", sums[1] / count),
+        if progress.update.is_multiple_of(train.log_every) {
+            let mut scalars = vec![
                 ("train/learning_rate", train.learning_rate_at(progress.update - 1)),
                 ("train/skipped", progress.skipped as f64),
             ];
-            log.write(progress.update, begin.elapsed().as_secs_f64(), &scalars).map_err(metrics_failed)?;
-            (since_log, sums) = (0, [0.0; 2]);
+            let Unlogged { updates, loss, gradient_norm } = progress.unlogged;
+            if updates > 0 {
+                let count = updates as f64;
+                scalars.extend([("train/loss", loss / count), ("train/gradient_norm", gradient_norm / count)]);
+            }
+            log.write(progress.update, begin.elapsed().as_secs_f64(), &scalars)?;
+            progress.unlogged = Unlogged::default();
         }
-        if progress.update.is_multiple_of(train.checkpoint_every) && progress.update < train.updates {
-            let path = save(&checkpoints, progress, config, &weights, &adam)?;
+        // Between bad updates it waits: a run resumed there would count them anew.
+        save_due |= progress.update.is_multiple_of(train.checkpoint_every);
+        if save_due && in_a_row == 0 && progress.update < train.updates {
+            let path = save(folder, progress, config, &weights, &adam, &mut log)?;
+            saved = Some(progress);
             watch(Event::Saved { path: &path });
+            (save_due, last_saved) = (false, Some(path));
         }
     }
-    let path = save(&checkpoints, progress, config, &weights, &adam)?;
-    watch(Event::Saved { path: &path });
+    // A finished checkpoint is never written again, and fresh weights are made again.
+    if saved != Some(progress) && progress.update > 0 {
+        let path = save(folder, progress, config, &weights, &adam, &mut log)?;
+        watch(Event::Saved { path: &path });
+    }
     Ok(Outcome { update: progress.update, loss: mean_loss, stopped: progress.update < train.updates })
 }
 
 fn save(
-    checkpoints: &Path,
+    folder: Folder<'_>,
     progress: Progress,
     config: &RunConfig,
     weights: &checkpoint::Named,
     adam: &Adam,
-) -> Result<PathBuf, CheckpointError> {
-    checkpoint::save(checkpoints, progress, config, weights, &adam.state(), config.train.keep_checkpoints)
+    log: &mut MetricsLog,
+) -> Result<PathBuf, TrainError> {
+    log.sync()?;
+    let keep = config.train.keep_checkpoints;
+    Ok(checkpoint::save(folder.storage, &folder.checkpoints(), progress, config, weights, &adam.state(), keep)?)
 }
 
 #[cfg(test)]

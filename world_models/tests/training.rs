@@ -1,16 +1,15 @@
-//! The training loop from outside: it learns, it survives what goes wrong, and it can be interrupted without a trace.
+//! The training loop from outside: it learns, and it can be interrupted without a trace.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use envs::collect::{CollectConfig, Truth};
-use envs::dataset::{
-    Clips, ColumnSpec, Control, Dataset, DatasetHeader, Dtype, EpisodeBuffer, EpisodeSource, Length, Request, collect,
-};
+use envs::dataset::{Clips, Control, Dataset, Request, collect};
+use envs::storage::Disk;
 use serde_json::json;
-use simulators::rng::{Purpose, Seed, stream};
+use simulators::rng::Seed;
 use tch::{Device, Tensor};
 use tempfile::TempDir;
 use world_models::belief::{Clip, WorldModel, roll_out};
@@ -19,7 +18,7 @@ use world_models::clips::ClipLoader;
 use world_models::flowm::{FlowmConfig, Precision};
 use world_models::linear_rnn::LinearRnnConfig;
 use world_models::registry::WorldModelConfig;
-use world_models::train::{Event, From, Loaded, Outcome, RunConfig, Schedule, TrainConfig, TrainError, train};
+use world_models::train::{Event, Folder, From, Loaded, Outcome, RunConfig, Schedule, TrainConfig, train};
 
 const CONTEXT: i64 = 8;
 const HORIZON: i64 = 10;
@@ -32,18 +31,14 @@ fn recorded_world(episodes: u64, seed: u64, digits: usize, horizon: i64) -> Temp
     });
     let settings = CollectConfig { seed: Seed(seed), truth: Truth::None };
     let source = envs::registry::find("mnist-world").unwrap().source(&config, &settings).unwrap();
-    into_folder(source.as_ref(), episodes)
+    let folder = tempfile::tempdir().unwrap();
+    let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
+    collect(source.as_ref(), folder.path(), Request::episodes(episodes), control).unwrap();
+    folder
 }
 
 fn recorded(episodes: u64, seed: u64) -> TempDir {
     recorded_world(episodes, seed, 2, HORIZON)
-}
-
-fn into_folder(source: &dyn EpisodeSource, episodes: u64) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
-    collect(source, folder.path(), Request::episodes(episodes), control).unwrap();
-    folder
 }
 
 fn loader(data: &Path, frames: i64) -> ClipLoader {
@@ -75,6 +70,10 @@ fn config(model: WorldModelConfig, updates: u64) -> RunConfig {
     RunConfig { seed: Seed(5), model, train }
 }
 
+fn in_folder(run: &Path) -> Folder<'_> {
+    Folder { run, storage: &Disk }
+}
+
 /// Runs to the end, or to `stop_at` updates.
 fn run(run: &Path, config: &RunConfig, data: &Path, resume: bool, stop_at: Option<u64>) -> Outcome {
     let mut loader = loader(data, config.train.context + config.train.horizon);
@@ -86,7 +85,7 @@ fn run(run: &Path, config: &RunConfig, data: &Path, resume: bool, stop_at: Optio
             stop.store(Some(update) == stop_at, Ordering::Relaxed);
         }
     };
-    train(run, config, &mut loader, Device::Cpu, from, &stop, &mut watch).unwrap()
+    train(in_folder(run), config, &mut loader, Device::Cpu, from, &stop, &mut watch).unwrap()
 }
 
 /// A checkpoint's file.
@@ -123,7 +122,7 @@ fn one_clip_can_be_learned_by_heart() {
     };
     let (mut loader, stop) = (loader(data.path(), CONTEXT + 4), AtomicBool::new(false));
     assert_eq!(loader.clips().windows(), 1);
-    train(folder.path(), &config, &mut loader, Device::Cpu, From::default(), &stop, &mut watch).unwrap();
+    train(in_folder(folder.path()), &config, &mut loader, Device::Cpu, From::default(), &stop, &mut watch).unwrap();
     let (first, last) = (losses[0], losses[losses.len() - 1]);
     assert!(last < 0.01 * first, "loss {first} only fell to {last}");
 }
@@ -167,118 +166,12 @@ fn a_resumed_run_ends_with_the_bits_of_one_that_was_never_interrupted() {
     }
 }
 
-/// Episodes of noise; the actions of some are not numbers.
-struct Poisoned {
-    bad: Vec<u64>,
-}
-
-impl EpisodeSource for Poisoned {
-    fn header(&self) -> DatasetHeader {
-        DatasetHeader {
-            env_id: "Poisoned-v0".into(),
-            env_version: 0,
-            config: json!({ "bad": self.bad }),
-            spaces: serde_json::Value::Null,
-            fps: 1.0,
-            seed: Seed(0),
-        }
-    }
-
-    fn columns(&self) -> Vec<ColumnSpec> {
-        vec![
-            ColumnSpec::observations("observations", Dtype::U8, &[12, 12, 1]),
-            ColumnSpec::steps("actions", Dtype::F32, &[2]),
-        ]
-    }
-
-    fn length(&self) -> Length {
-        Length::Fixed((CONTEXT + HORIZON - 1) as usize)
-    }
-
-    fn record(&self, k: u64, episode: &mut EpisodeBuffer<'_>) {
-        rand::Rng::fill_bytes(&mut stream(Seed(0), Purpose::World, k), episode.rows_mut::<u8>(0));
-        if self.bad.contains(&k) {
-            episode.row_mut::<f32>(1, 3)[0] = f32::NAN;
-        }
-    }
-}
-
-/// Trains on poisoned data: what came of it, the updates that were left out, and the checkpoints written.
-fn trained_on(bad: &[u64], config: &RunConfig, run: &Path) -> (Result<Outcome, TrainError>, Vec<u64>, Vec<PathBuf>) {
-    let data = into_folder(&Poisoned { bad: bad.to_vec() }, 6);
-    let mut loader = loader(data.path(), CONTEXT + HORIZON);
-    let (mut skipped, mut saved) = (Vec::new(), Vec::new());
-    let mut watch = |event: Event<'_>| match event {
-        Event::Skipped { update, what } => {
-            assert_eq!(what, "loss");
-            skipped.push(update);
-        }
-        Event::Saved { path } => saved.push(path.to_owned()),
-        _ => {}
-    };
-    let stop = AtomicBool::new(false);
-    let outcome = train(run, config, &mut loader, Device::Cpu, From::default(), &stop, &mut watch);
-    (outcome, skipped, saved)
-}
-
-/// The episode of each update, one clip each.
-fn drawn(updates: u64) -> Vec<u64> {
-    let data = into_folder(&Poisoned { bad: vec![] }, 6);
-    let loader = loader(data.path(), CONTEXT + HORIZON);
-    (0..updates).map(|draw| loader.clips().draw(draw).episode as u64).collect()
-}
-
-#[test]
-fn an_update_that_is_not_finite_is_left_out_and_counted() {
-    let mut config = config(linear_rnn(), 8);
-    config.train =
-        TrainConfig { batch_size: 1, checkpoint_every: 1, keep_checkpoints: 9, nonfinite_limit: 9, ..config.train };
-    let episodes = drawn(8);
-    let bad = episodes[3];
-    let expected: Vec<u64> = (0..8).filter(|update| episodes[*update as usize] == bad).collect();
-
-    let folder = tempfile::tempdir().unwrap();
-    let (outcome, skipped, saved) = trained_on(&[bad], &config, folder.path());
-    assert_eq!(outcome.unwrap().update, 8);
-    assert_eq!((&skipped, saved.len()), (&expected, 8));
-    let progress = Checkpoint::newest(&folder.path().join("checkpoints")).unwrap().progress().unwrap();
-    assert_eq!((progress.update, progress.skipped), (8, expected.len() as u64));
-    for update in 1..8 {
-        let unchanged =
-            [WEIGHTS, MOMENTS].map(|file| bytes(folder.path(), update, file) == bytes(folder.path(), update + 1, file));
-        assert_eq!(unchanged, [expected.contains(&update); 2], "update {update} (from 0)");
-    }
-}
-
-#[test]
-fn a_run_of_bad_updates_ends_the_run_and_leaves_the_last_good_checkpoint() {
-    let mut config = config(linear_rnn(), 40);
-    config.train =
-        TrainConfig { batch_size: 1, checkpoint_every: 1, keep_checkpoints: 40, nonfinite_limit: 3, ..config.train };
-    let episodes = drawn(40);
-    // Everything is bad but the first clip.
-    let good = episodes[0];
-    let bad: Vec<u64> = (0..6).filter(|episode| *episode != good).collect();
-    let last = (2..40).find(|i| episodes[i - 2..=*i].iter().all(|episode| *episode != good)).unwrap() as u64;
-
-    let folder = tempfile::tempdir().unwrap();
-    let (outcome, skipped, saved) = trained_on(&bad, &config, folder.path());
-    let Err(TrainError::NonFinite { update, what, count, seed, batch }) = outcome else { panic!("{outcome:?}") };
-    assert_eq!((update, what, count, seed), (last, "loss", 3, Seed(5)));
-    assert_eq!(batch, [(episodes[last as usize] as usize, 0)], "the clip at fault is named");
-    assert_eq!(skipped.last(), Some(&last));
-    // It stopped before saving the update that broke it; what was saved before can be used.
-    let checkpoint = Checkpoint::newest(&folder.path().join("checkpoints")).unwrap();
-    assert_eq!((checkpoint.path(), checkpoint.progress().unwrap().update), (saved.last().unwrap().as_path(), last));
-    Loaded::from_checkpoint(&checkpoint, Device::Cpu).unwrap();
-}
-
 #[test]
 fn the_linear_rnn_learns_and_its_belief_is_what_its_loss_speaks_of() {
     let data = recorded(8, 0);
     let mut config = config(linear_rnn(), 60);
     config.train.schedule = Schedule::Constant;
-    let clip = loader(data.path(), CONTEXT + HORIZON).draw(0, 4, CONTEXT);
+    let clip = loader(data.path(), CONTEXT + HORIZON).draw(0, 4, CONTEXT).unwrap();
     let (fresh, folder) = (Loaded::fresh(&config, Device::Cpu), tempfile::tempdir().unwrap());
     run(folder.path(), &config, data.path(), false, None);
     let checkpoint = Checkpoint::newest(&folder.path().join("checkpoints")).unwrap();
@@ -321,7 +214,7 @@ fn flowm_remembers_better_than_a_photograph() {
     run(folder.path(), &config, data.path(), false, None);
     let checkpoint = Checkpoint::newest(&folder.path().join("checkpoints")).unwrap();
     let (trained, _) = Loaded::from_checkpoint(&checkpoint, Device::Cpu).unwrap();
-    let clip = loader(unseen.path(), CONTEXT + HORIZON).draw(0, 16, CONTEXT);
+    let clip = loader(unseen.path(), CONTEXT + HORIZON).draw(0, 16, CONTEXT).unwrap();
     let [model, copy_last] = errors(trained.model.as_ref(), &clip);
     assert!(model < 0.5 * copy_last, "error {model}, copying the last frame {copy_last}");
 }

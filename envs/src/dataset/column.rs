@@ -120,6 +120,23 @@ impl ColumnSpec {
     pub fn row_bytes(&self) -> usize {
         self.row_len() * self.dtype.size()
     }
+
+    /// The first of `rows`, the bytes of rows of this column, that has a number which is not finite, and that number.
+    #[must_use]
+    pub fn first_not_finite(&self, rows: &[u8]) -> Option<(usize, f64)> {
+        let (element, value) = match self.dtype {
+            Dtype::F32 => {
+                let values = rows.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes)));
+                values.enumerate().find(|(_, value)| !value.is_finite())?
+            }
+            Dtype::F64 => {
+                let values = rows.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+                values.enumerate().find(|(_, value)| !value.is_finite())?
+            }
+            Dtype::Bool | Dtype::U8 | Dtype::I8 | Dtype::I16 | Dtype::I32 | Dtype::I64 => return None,
+        };
+        Some((element / self.row_len(), value))
+    }
 }
 
 /// A Rust number type that can be the element of a column.

@@ -3,31 +3,38 @@
 //! A shard is committed by: temporary name, fsync, rename, fsync of the directory, manifest line, fsync. While the disk is
 //! busy with one shard, the next is hashed and handed to the system, and the one after it is being recorded.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::ScopedJoinHandle;
 
-use super::error::{At, DatasetError};
-use super::layout::{Description, manifest_path, shards_path, sync_directory, temporary};
+use super::error::DatasetError;
+use super::layout::{Description, manifest_path, shards_path};
 use super::manifest::{Entry, runs, shard_name};
 use super::record::{Plan, ShardData};
+use super::room;
+use super::session::Session;
 use super::shard::column_digests;
 use super::writer::{Control, Progress};
+use crate::storage::{At, Sink, Storage, temporary};
 
 /// Shards in memory: one being recorded, one being written, one waiting so that neither waits for the other.
 const BUFFERS: usize = 3;
 /// Hashed and written at a time, so that what is written is still in cache.
-const CHUNK: usize = 1 << 18;
+pub(super) const CHUNK: usize = 1 << 18;
 
 /// The manifest of a dataset that is being written, and what is committed.
 pub(super) struct Journal<'a> {
+    storage: &'a dyn Storage,
     dir: &'a Path,
     description: &'a Description,
-    file: File,
+    file: Box<dyn Sink>,
+    /// By first episode; those that are replaced go.
+    committed: BTreeMap<u64, Entry>,
     progress: Progress,
+    min_free: u64,
     control: Control<'a>,
 }
 
@@ -35,18 +42,18 @@ pub(super) struct Journal<'a> {
 struct Recorded(u64, u64, ShardData);
 
 /// A shard file under its temporary name, which the system has and the disk may not have.
-struct Stored {
-    file: File,
-    unnamed: Unnamed,
-    entry: Entry,
+pub(super) struct Stored<'a> {
+    file: Box<dyn Sink>,
+    unnamed: Unnamed<'a>,
+    pub entry: Entry,
 }
 
 /// A temporary file that goes when it is not renamed, so that a failed run leaves its space to others.
-struct Unnamed(PathBuf);
+struct Unnamed<'a>(&'a dyn Storage, PathBuf);
 
-impl Drop for Unnamed {
+impl Drop for Unnamed<'_> {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0); // after a rename there is none
+        let _ = self.0.remove_file(&self.1); // after a rename there is none
     }
 }
 
@@ -57,17 +64,18 @@ pub(super) fn record_and_commit(
     missing: &[(u64, u64)],
     journal: &mut Journal<'_>,
 ) -> Result<bool, DatasetError> {
-    let (dir, description, stop) = (journal.dir, journal.description, journal.control.stop);
+    let (storage, dir, description, stop) = (journal.storage, journal.dir, journal.description, journal.control.stop);
+    let min_free = journal.min_free;
     let (recorded_in, recorded): (SyncSender<Recorded>, Receiver<Recorded>) = sync_channel(BUFFERS);
     let (empty_in, empty): (Sender<ShardData>, Receiver<ShardData>) = channel();
-    let (stored_in, stored): (SyncSender<Stored>, Receiver<Stored>) = sync_channel(1);
+    let (stored_in, stored): (SyncSender<Stored<'_>>, Receiver<Stored<'_>>) = sync_channel(1);
     for _ in 0..BUFFERS {
         empty_in.send(ShardData::default()).unwrap_or_default();
     }
     std::thread::scope(|scope| {
         let storing = scope.spawn(move || -> Result<(), DatasetError> {
             for shard in recorded {
-                let file = store(dir, description, &shard)?;
+                let file = store(storage, dir, description, &shard, min_free)?;
                 if stored_in.send(file).is_err() {
                     break;
                 }
@@ -108,47 +116,82 @@ fn record(
 }
 
 /// Hashes and writes a shard under its temporary name.
-fn store(dir: &Path, description: &Description, shard: &Recorded) -> Result<Stored, DatasetError> {
+fn store<'a>(
+    storage: &'a dyn Storage,
+    dir: &Path,
+    description: &Description,
+    shard: &Recorded,
+    min_free: u64,
+) -> Result<Stored<'a>, DatasetError> {
     let Recorded(first, end, data) = shard;
     let columns = &description.columns;
-    let per_shard = description.episodes_per_shard;
-    let name = shard_name(first / per_shard, end - first, per_shard);
-    let path = temporary(&shards_path(dir).join(&name));
     let header = data.header(columns, *first);
-    let bytes = header.len() + data.bytes().len();
-
-    let mut file = File::create(&path).at("create", &path)?;
-    let unnamed = Unnamed(path);
-    let mut hasher = blake3::Hasher::new();
-    for chunk in std::iter::once(&header[..]).chain(data.bytes().chunks(CHUNK)) {
-        hasher.update(chunk);
-        file.write_all(chunk).at(&format!("write {bytes} bytes to"), &unnamed.0)?;
-    }
     let lengths = data.lengths().iter().map(|&steps| steps as u64);
     let entry = Entry {
-        shard: name,
-        bytes: bytes as u64,
+        shard: shard_name([*first, *end], description.episodes_per_shard),
+        bytes: (header.len() + data.bytes().len()) as u64,
         episodes: [*first, *end],
         steps: lengths.clone().sum(),
         lengths: runs(lengths),
-        blake3: hasher.finalize().to_hex().to_string(),
+        blake3: String::new(),
         columns: column_digests(columns, data.checks()),
     };
-    Ok(Stored { file, unnamed, entry })
+    room::leave(storage, dir, entry.bytes, min_free)?;
+    Stored::write(storage, dir, entry, [&header[..], data.bytes()])
+}
+
+impl<'a> Stored<'a> {
+    /// Writes `pieces` as the shard of `entry`, which gets their hash.
+    pub fn write<'b>(
+        storage: &'a dyn Storage,
+        dir: &Path,
+        mut entry: Entry,
+        pieces: impl IntoIterator<Item = &'b [u8]>,
+    ) -> Result<Self, DatasetError> {
+        let path = temporary(&shards_path(dir).join(&entry.shard));
+        let mut file = storage.create(&path).at("create", &path)?;
+        let unnamed = Unnamed(storage, path);
+        let mut hasher = blake3::Hasher::new();
+        for chunk in pieces.into_iter().flat_map(|piece| piece.chunks(CHUNK)) {
+            hasher.update(chunk);
+            file.write_all(chunk).at_writing(entry.bytes, &unnamed.1)?;
+        }
+        entry.blake3 = hasher.finalize().to_hex().to_string();
+        Ok(Self { file, unnamed, entry })
+    }
+
+    /// Makes the file safe and gives it its name.
+    pub fn name(mut self, dir: &Path) -> Result<Entry, DatasetError> {
+        let (storage, path) = (self.unnamed.0, &self.unnamed.1);
+        let shards = shards_path(dir);
+        self.file.sync().at_writing(self.entry.bytes, path)?;
+        storage.rename(path, &shards.join(&self.entry.shard)).at("rename into place", path)?;
+        storage.sync_folder(&shards).at("sync", &shards)?;
+        Ok(self.entry)
+    }
 }
 
 impl<'a> Journal<'a> {
-    /// Opens the manifest of `dir` to append to it. `progress` is what it says.
+    /// Opens the manifest to append to it; `requested` episodes are to be committed in the end, and `min_free` bytes stay free
+    /// on the disk. A writer that was killed may have left lines and names that only the system has: they are made safe
+    /// before anybody is told of them.
     pub fn open(
-        dir: &'a Path,
-        description: &'a Description,
-        progress: Progress,
+        session: &'a Session<'_>,
+        requested: u64,
+        min_free: u64,
         control: Control<'a>,
     ) -> Result<Self, DatasetError> {
+        let Session { storage, dir, description, manifest, .. } = session;
         let path = manifest_path(dir);
-        let file = OpenOptions::new().append(true).create(true).open(&path).at("open", &path)?;
-        sync_directory(dir)?;
-        Ok(Self { dir, description, file, progress, control })
+        let mut file = storage.append(&path).at("open", &path)?;
+        file.sync().at("sync", &path)?;
+        storage.sync_folder(dir).at("sync", dir)?;
+        session.sweep()?;
+        let mut progress = Progress { requested, ..Progress::default() };
+        manifest.entries.iter().for_each(|entry| progress.add(entry));
+        (control.progress)(progress);
+        let committed = manifest.entries.iter().map(|entry| (entry.episodes[0], entry.clone())).collect();
+        Ok(Self { storage: *storage, dir, description, file, committed, progress, min_free, control })
     }
 
     /// What is committed.
@@ -156,25 +199,25 @@ impl<'a> Journal<'a> {
         self.progress
     }
 
-    fn commit(&mut self, shard: Stored) -> Result<(), DatasetError> {
-        let Stored { file, unnamed, entry } = shard;
-        let shards = shards_path(self.dir);
-        file.sync_all().at(&format!("write {} bytes to", entry.bytes), &unnamed.0)?;
-        fs::rename(&unnamed.0, shards.join(&entry.shard)).at("rename into place", &unnamed.0)?;
-        sync_directory(&shards)?;
+    pub fn commit(&mut self, shard: Stored<'_>) -> Result<(), DatasetError> {
+        let entry = shard.name(self.dir)?;
         self.append(&entry.to_line())?;
+        let [first, end] = entry.episodes;
+        let replaced: Vec<u64> = self.committed.range(first..end).map(|(&first, _)| first).collect();
+        replaced.iter().filter_map(|old| self.committed.remove(old)).for_each(|old| self.progress.remove(&old));
         self.progress.add(&entry);
+        self.committed.insert(first, entry);
         (self.control.progress)(self.progress);
         Ok(())
     }
 
     fn append(&mut self, line: &[u8]) -> Result<(), DatasetError> {
         let path = manifest_path(self.dir);
-        let before = self.file.metadata().at("look at", &path)?.len();
-        let written = self.file.write_all(line).and_then(|()| self.file.sync_all());
+        let before = fs::metadata(&path).at("look at", &path)?.len();
+        let written = self.file.write_all(line).and_then(|()| self.file.sync());
         if written.is_err() {
-            let _ = self.file.set_len(before); // else the next run cuts it off as torn
+            let _ = self.storage.truncate(&path, before); // else the next run cuts it off as torn
         }
-        written.at(&format!("append {} bytes to", line.len()), &path)
+        Ok(written.at_writing(line.len() as u64, &path)?)
     }
 }

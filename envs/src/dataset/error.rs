@@ -1,10 +1,14 @@
 //! What can go wrong with a dataset: each error names the file, the value, and what would be right.
 
 use std::fmt::{self, Write as _};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use simulators::rng::Seed;
+
+use super::gaps::Ranges;
 use super::layout::FORMAT;
+use super::shard_of::ShardOf;
+use crate::storage::{Failed, LockError};
 
 /// A field in which the dataset on disk and the one asked for differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +31,8 @@ impl fmt::Display for Difference {
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// The system refused an operation on a file.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was tried, such as `write 1024 bytes to`.
-        action: String,
-        /// The file or directory.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] Failed),
     /// There is nothing at the path.
     #[error("there is no dataset at {}: no such directory", path.display())]
     Missing {
@@ -91,7 +88,7 @@ pub enum DatasetError {
         reason: String,
     },
     /// A shard file is missing or is not what the manifest says.
-    #[error("{}: {reason}; `data verify` lists all damage", path.display())]
+    #[error("{}: {reason}; `data verify` lists all damage, `data repair` keeps what is whole", path.display())]
     Shard {
         /// The shard file.
         path: PathBuf,
@@ -144,19 +141,50 @@ pub enum DatasetError {
         /// Every field that differs.
         differences: Vec<Difference>,
     },
-    /// Another process writes to the dataset.
-    #[error("{} is being written by {holder}; wait for it, or stop it", path.display())]
-    Locked {
-        /// The directory.
-        path: PathBuf,
-        /// Process id and host, as the holder wrote them.
-        holder: String,
+    /// Parts of different datasets cannot be merged.
+    #[error("{} and {} are not parts of one dataset:{}", first.display(), second.display(), list_both(differences))]
+    Unlike {
+        /// One part.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
+        /// Every field that differs: `on_disk` in the first, `asked` in the second.
+        differences: Vec<Difference>,
     },
+    /// Two parts have recorded the same episodes, differently.
+    #[error("episodes {} differ in {} and {}: give only one of the two", Ranges(&[*episodes]), first.display(), second.display())]
+    Conflict {
+        /// The episodes: first, and one past the last.
+        episodes: [u64; 2],
+        /// A shard file that has them.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
+    },
+    /// The parts do not make a whole.
+    #[error(
+        "the parts lack {} of {requested} episodes: {}; record them by the command that made the parts, with {}, or merge \
+         partially and let the same `collect`, without --shard, complete the result",
+        Ranges(missing).episodes(), Ranges(missing), list_parts(parts)
+    )]
+    Holes {
+        /// The episodes that are in no part: first, and one past the last, of each range.
+        missing: Vec<[u64; 2]>,
+        /// Episodes that the dataset shall have.
+        requested: u64,
+        /// What records exactly those.
+        parts: Vec<ShardOf>,
+    },
+    /// Another process writes to the dataset.
+    #[error(transparent)]
+    Locked(#[from] LockError),
     /// The source could not record an episode.
-    #[error("episode {episode} could not be recorded: {reason}")]
+    #[error("episode {episode} of seed {seed} could not be recorded: {reason}")]
     Source {
         /// The episode.
         episode: u64,
+        /// The seed of its dataset.
+        seed: Seed,
         /// The source's reason.
         reason: String,
     },
@@ -175,21 +203,25 @@ pub enum DatasetError {
     },
 }
 
+fn list_both(differences: &[Difference]) -> String {
+    differences.iter().fold(String::new(), |mut text, Difference { field, on_disk, asked }| {
+        let _ = write!(text, "\n  {field}: {on_disk} in the first, {asked} in the second");
+        text
+    })
+}
+
+/// Parts that are named; a list of more is not read.
+const NAMED_PARTS: usize = 8;
+
+fn list_parts(parts: &[ShardOf]) -> String {
+    let named: Vec<String> = parts.iter().take(NAMED_PARTS).map(|part| format!("--shard {part}")).collect();
+    let more = parts.len() - named.len();
+    if more == 0 { named.join(" and ") } else { format!("{} and {more} more", named.join(", ")) }
+}
+
 fn list(differences: &[Difference]) -> String {
     differences.iter().fold(String::new(), |mut text, difference| {
         let _ = write!(text, "\n  {difference}");
         text
     })
-}
-
-/// Gives an `io::Error` the path and the action that it lacks.
-pub(super) trait At<T> {
-    /// `action` completes "cannot … `path`".
-    fn at(self, action: &str, path: &Path) -> Result<T, DatasetError>;
-}
-
-impl<T> At<T> for io::Result<T> {
-    fn at(self, action: &str, path: &Path) -> Result<T, DatasetError> {
-        self.map_err(|source| DatasetError::Io { action: action.to_owned(), path: path.to_owned(), source })
-    }
 }

@@ -1,24 +1,28 @@
 //! The directory of a dataset: its paths, and `dataset.json`, which says what the episodes are.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::column::ColumnSpec;
-use super::error::{At, DatasetError, Difference};
+use super::error::{DatasetError, Difference};
 use super::source::DatasetHeader;
+use crate::storage::{At, Failed, Storage, replace};
+use crate::untrusted;
 
 /// The format that this version writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
-/// A `dataset.json` beyond this is refused before it is read.
-const DESCRIPTION_BUDGET: u64 = 16 << 20;
+/// A `dataset.json` beyond this is refused before it is read. Parsed, it takes up to twenty times its size.
+const DESCRIPTION_BUDGET: u64 = 4 << 20;
 /// Columns that a dataset may have.
 const COLUMNS_BUDGET: usize = 256;
 /// Bytes that a row of a column may have.
 const ROW_BUDGET: usize = 1 << 32;
+/// Between the fields of `dataset.json` and its check.
+const CHECK: &str = ",\n  \"check\": \"";
 /// Tensors that every shard has beside the source's columns.
 pub(super) const RESERVED: [&str; 2] = ["lengths", "checks"];
 
@@ -57,45 +61,51 @@ impl Description {
     /// A different one each for a path that is missing, empty, no dataset, of a newer format, or not understood.
     pub fn read(dir: &Path) -> Result<Self, DatasetError> {
         let path = description_path(dir);
-        let file = match File::open(&path) {
-            Ok(file) => file,
+        match untrusted::read(&path, DESCRIPTION_BUDGET) {
+            Ok(text) => Self::parse(&text, &path),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Err(what_else_is_at(dir)?);
+                Err(what_else_is_at(dir)?)
             }
-            Err(source) => return Err(source).at("open", &path),
-        };
-        let mut text = Vec::new();
-        file.take(DESCRIPTION_BUDGET + 1).read_to_end(&mut text).at("read", &path)?;
-        if text.len() as u64 > DESCRIPTION_BUDGET {
-            return Err(DatasetError::Description { path, reason: format!("larger than {DESCRIPTION_BUDGET} bytes") });
+            Err(source) => Err(Failed::new("read", &path, source).into()),
         }
-        Self::parse(&text, &path)
     }
 
     /// Understands `text`, the content of `path`.
     ///
     /// # Errors
-    /// When it is of a newer format, is not what this format has, or names impossible sizes.
+    /// When it is of a newer format, is not what this format has, names impossible sizes, or has been changed.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, DatasetError> {
         let broken = |reason: String| DatasetError::Description { path: path.to_owned(), reason };
-        let value: Value = serde_json::from_slice(text).map_err(|error| broken(error.to_string()))?;
+        let mut value: Value = serde_json::from_slice(text).map_err(|error| broken(error.to_string()))?;
         let format = value.get("format").and_then(Value::as_u64).ok_or_else(|| broken("no `format`".to_owned()))?;
         if format > u64::from(FORMAT) {
             return Err(DatasetError::Newer { path: path.to_owned(), found: format });
         }
+        let check = value.as_object_mut().and_then(|fields| fields.remove("check"));
         let description: Self = serde_json::from_value(value).map_err(|error| broken(error.to_string()))?;
         check_columns(&description.columns).map_err(|error| broken(error.to_string()))?;
-        if description.episodes_per_shard == 0 || description.episodes > MOST_EPISODES {
-            return Err(broken("`episodes_per_shard` is 0 or `episodes` too large".to_owned()));
+        for (field, value, least) in
+            [("episodes", description.episodes, 0), ("episodes_per_shard", description.episodes_per_shard, 1)]
+        {
+            if !(least..=MOST_EPISODES).contains(&value) {
+                return Err(broken(format!("`{field}` is {value}, allowed: {least}..={MOST_EPISODES}")));
+            }
+        }
+        // Datasets that were begun before there was a check have none.
+        if check.is_some() && !is_checked(text) {
+            return Err(broken("its check does not fit: it was changed after it was written".to_owned()));
         }
         Ok(description)
     }
 
     /// Writes it to `dir` so that a reader sees the old file, or the new one, and never a part.
-    pub(super) fn write(&self, dir: &Path) -> Result<(), DatasetError> {
+    pub(super) fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<(), DatasetError> {
         let mut text = serde_json::to_string_pretty(self).map_err(std::io::Error::other).at("encode", dir)?;
-        text.push('\n');
-        replace(&description_path(dir), text.as_bytes())
+        text.truncate(text.len() - "\n}".len());
+        let check = end_of(&text);
+        text.push_str(CHECK);
+        text.push_str(&check);
+        Ok(replace(storage, &description_path(dir), text.as_bytes())?)
     }
 
     /// Every field in which `asked` differs from what is on disk. What may differ: `episodes`, and the package's version.
@@ -110,6 +120,17 @@ impl Description {
         let first = shard * self.episodes_per_shard;
         (first, (first + self.episodes_per_shard).min(self.episodes))
     }
+}
+
+/// Whether the check at the end of `text`, the content of a `dataset.json`, is the CRC-32 of all before it.
+fn is_checked(text: &[u8]) -> bool {
+    let parts = str::from_utf8(text).ok().and_then(|text| text.rsplit_once(CHECK));
+    parts.is_some_and(|(fields, rest)| rest == end_of(fields))
+}
+
+/// The check of `fields`, with what ends the object.
+fn end_of(fields: &str) -> String {
+    format!("{:08x}\"\n}}\n", crc32fast::hash(fields.as_bytes()))
 }
 
 /// The most episodes a dataset may have: a stream index has 56 bits.
@@ -207,27 +228,4 @@ pub(super) fn manifest_path(dir: &Path) -> PathBuf {
 /// The directory of the shard files of the dataset in `dir`.
 pub(super) fn shards_path(dir: &Path) -> PathBuf {
     dir.join("shards")
-}
-
-/// Where a file is written before it gets its name.
-pub(super) fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    PathBuf::from(name)
-}
-
-/// Replaces `path` by `bytes` for good: temporary name, fsync, rename, fsync of the directory.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), DatasetError> {
-    let new = temporary(path);
-    let mut file = File::create(&new).at("create", &new)?;
-    file.write_all(bytes).at(&format!("write {} bytes to", bytes.len()), &new)?;
-    file.sync_all().at("sync", &new)?;
-    fs::rename(&new, path).at("rename into place", path)?;
-    path.parent().map_or(Ok(()), sync_directory)
-}
-
-/// Makes the names in `dir` survive a power loss.
-pub(super) fn sync_directory(dir: &Path) -> Result<(), DatasetError> {
-    // Elsewhere a directory cannot be opened, and renames are durable by other means.
-    if cfg!(unix) { File::open(dir).and_then(|dir| dir.sync_all()).at("sync", dir) } else { Ok(()) }
 }

@@ -1,21 +1,30 @@
 //! `manifest.jsonl`: one line per committed shard, appended after the shard is safe; the only source of truth.
 //!
 //! A line is a JSON object whose last field, `check`, is the CRC-32 of all bytes before it. A last line that is torn
-//! was never committed. A later line about the same shard replaces an earlier one that covers fewer episodes: that is
-//! how the short last shard of a dataset grows when more episodes are asked for.
+//! was never committed. A later line replaces earlier ones whose episodes it has all, and more: that is how the short last
+//! shard of a dataset grows when more episodes are asked for, and how what was saved of a damaged shard is made whole.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{At, DatasetError};
+use super::error::DatasetError;
+use super::gaps::gaps;
 use super::layout::{Description, MOST_EPISODES, manifest_path};
+use crate::storage::Failed;
+use crate::untrusted;
 
-/// A line beyond this is refused before it is parsed.
-const LINE_BUDGET: usize = 64 << 20;
+/// A manifest beyond this is refused before it is read; one of a dataset of a terabyte has about 20 MB.
+const MANIFEST_BUDGET: u64 = 64 << 20;
+/// The most steps of one shard, so that no sum over a manifest overflows.
+const MOST_STEPS: u64 = 1 << 40;
+/// The most bytes of one shard, for the same reason.
+const MOST_BYTES: u64 = 1 << 44;
+/// Damaged lines that are named; a file of nothing but line feeds would fill the memory with names.
+const MOST_NAMED: usize = 1000;
 /// Between the fields of a line and its check.
 const CHECK: &[u8] = b",\"check\":\"";
 /// What `CHECK`, eight digits and the end of the object take.
@@ -81,7 +90,7 @@ impl Entry {
 
     fn consistent(&self) -> Result<(), String> {
         let [first, end] = self.episodes;
-        if first >= end || end > MOST_EPISODES || self.steps > MOST_EPISODES {
+        if first >= end || end > MOST_EPISODES || self.steps > MOST_STEPS {
             return Err(format!("episodes {first} to {end} of {} steps make no shard", self.steps));
         }
         let sum = |mut terms: Box<dyn Iterator<Item = Option<u64>> + '_>| {
@@ -91,6 +100,9 @@ impl Entry {
         let steps = sum(Box::new(self.lengths.iter().map(|run| run[0].checked_mul(run[1]))));
         if count != Some(end - first) || steps != Some(self.steps) {
             return Err("its lengths do not add up to its episodes and steps".to_owned());
+        }
+        if self.bytes > MOST_BYTES {
+            return Err(format!("{} bytes are no shard: at most {MOST_BYTES}", self.bytes));
         }
         // An episode leaves its length and a check, eight bytes each, so the count is bounded by the size of the file.
         if (end - first).checked_mul(16).is_none_or(|least| least > self.bytes) {
@@ -109,10 +121,10 @@ impl Entry {
     pub(super) fn fits(&self, description: &Description) -> Result<(), String> {
         let [first, end] = self.episodes;
         let per_shard = description.episodes_per_shard;
-        if !first.is_multiple_of(per_shard) || end - first > per_shard || end > description.episodes {
+        if first / per_shard != (end - 1) / per_shard || end > description.episodes {
             return Err(format!("episodes {first} to {end} are no shard of {per_shard} of {}", description.episodes));
         }
-        let name = shard_name(first / per_shard, end - first, per_shard);
+        let name = shard_name(self.episodes, per_shard);
         if self.shard != name {
             return Err(format!("the shard is called {:?}, its episodes make it {name:?}", self.shard));
         }
@@ -139,14 +151,38 @@ pub enum LineError {
 fn checked(line: &[u8]) -> Option<&[u8]> {
     let (fields, tail) = line.split_at_checked(line.len().checked_sub(CHECK_BYTES)?)?;
     let digits = tail.strip_prefix(CHECK)?.strip_suffix(b"\"}")?;
-    let fits = line.len() <= LINE_BUDGET && digits == format!("{:08x}", crc32fast::hash(fields)).as_bytes();
-    fits.then_some(fields)
+    (digits == format!("{:08x}", crc32fast::hash(fields)).as_bytes()).then_some(fields)
 }
 
-/// File name of shard number `shard` with `count` episodes. A short one says so, since it may be replaced later by a
-/// longer one, and the two must be able to lie side by side.
-pub(super) fn shard_name(shard: u64, count: u64, per_shard: u64) -> String {
-    if count == per_shard { format!("{shard:06}.safetensors") } else { format!("{shard:06}-{count}.safetensors") }
+/// File name of the shard that has `episodes`: `000012.safetensors`. One that is not whole says which of its episodes it has,
+/// `-40` the first forty and `-20+7` seven from the twentieth on, since a whole one, of another name, may replace it later.
+pub(super) fn shard_name(episodes: [u64; 2], per_shard: u64) -> String {
+    let [first, end] = episodes;
+    let (shard, offset, count) = (first / per_shard, first % per_shard, end - first);
+    match offset {
+        0 if count == per_shard => format!("{shard:06}.safetensors"),
+        0 => format!("{shard:06}-{count}.safetensors"),
+        _ => format!("{shard:06}-{offset}+{count}.safetensors"),
+    }
+}
+
+/// The episodes of the shard file called `name`, if that is what a shard file is called.
+pub(super) fn shard_range(name: &str, per_shard: u64) -> Option<[u64; 2]> {
+    let stem = name.strip_suffix(".safetensors")?;
+    let (shard, part) = stem.split_once('-').map_or((stem, None), |(shard, part)| (shard, Some(part)));
+    let (offset, count) = match part {
+        None => (0, per_shard),
+        Some(part) => {
+            let (offset, count) = part.split_once('+').unwrap_or(("0", part));
+            (offset.parse::<u64>().ok()?, count.parse::<u64>().ok()?)
+        }
+    };
+    if count == 0 || offset.checked_add(count)? > per_shard {
+        return None;
+    }
+    let first = shard.parse::<u64>().ok()?.checked_mul(per_shard)?.checked_add(offset)?;
+    let episodes = [first, first.checked_add(count)?];
+    (shard_name(episodes, per_shard) == name).then_some(episodes)
 }
 
 /// Runs of equal lengths.
@@ -193,16 +229,19 @@ impl Manifest {
     /// Reads the manifest of the dataset in `dir`; a missing file is an empty manifest.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be read, or is larger than any manifest.
     pub fn read(dir: &Path, description: &Description) -> Result<Self, DatasetError> {
         let path = manifest_path(dir);
-        let mut bytes = Vec::new();
-        match File::open(&path) {
-            Ok(mut file) => file.read_to_end(&mut bytes).at("read", &path)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => 0,
-            Err(error) => return Err(error).at("open", &path),
-        };
-        Ok(Self::parse(&bytes, description))
+        match Self::bytes(dir) {
+            Ok(bytes) => Ok(Self::parse(&bytes, description)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(Failed::new("read", &path, source).into()),
+        }
+    }
+
+    /// The bytes of the manifest of the dataset in `dir`, if they are no more than a manifest can have.
+    pub(super) fn bytes(dir: &Path) -> io::Result<Vec<u8>> {
+        untrusted::read(&manifest_path(dir), MANIFEST_BUDGET)
     }
 
     /// Reads the content of a manifest. Never fails: damage is listed.
@@ -211,6 +250,15 @@ impl Manifest {
         let mut manifest = Self::default();
         let mut at = 0;
         let mut by_shard: BTreeMap<u64, Entry> = BTreeMap::new();
+        let mut damaged: Vec<(usize, String)> = Vec::new();
+        let (mut unnamed, mut last_unnamed) = (0, 0);
+        let mut note = |line: usize, reason: &dyn Display| {
+            if damaged.len() < MOST_NAMED {
+                damaged.push((line, reason.to_string()));
+            } else {
+                (unnamed, last_unnamed) = (unnamed + 1, line);
+            }
+        };
         for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
             at += line.len();
             let parsed = line.strip_suffix(b"\n").ok_or(LineError::Check).and_then(|line| {
@@ -222,29 +270,40 @@ impl Manifest {
             match parsed {
                 Ok(entry) => {
                     manifest.whole_bytes = at;
-                    match by_shard.remove(&entry.episodes[0]) {
-                        None => {
-                            by_shard.insert(entry.episodes[0], entry);
-                        }
-                        Some(old) if old.count() < entry.count() => {
-                            manifest.replaced.push(old);
-                            by_shard.insert(entry.episodes[0], entry);
-                        }
-                        Some(old) => {
-                            by_shard.insert(old.episodes[0], old);
-                            manifest.damaged.push((number, format!("says again what {} is", entry.shard)));
-                        }
+                    let [first, end] = entry.episodes;
+                    // Those that count have no episode in common, so of the ones that share some with this line, only the
+                    // first can begin before it, and only the last can end after it. A look at those two keeps a manifest of
+                    // many overlapping lines from taking the square of its length.
+                    let before = by_shard.range(..first).next_back().map(|(_, old)| old.episodes[1]);
+                    let last = by_shard.range(first..end).next_back().map(|(_, old)| old.episodes);
+                    let beyond = |[from, to]: [u64; 2]| to > end || [from, to] == [first, end];
+                    if before.is_some_and(|to| to > first) || last.is_some_and(beyond) {
+                        note(number, &format_args!("says again what {} is", entry.shard));
+                    } else {
+                        let within: Vec<u64> = by_shard.range(first..end).map(|(&first, _)| first).collect();
+                        manifest.replaced.extend(within.iter().filter_map(|old| by_shard.remove(old)));
+                        by_shard.insert(first, entry);
                     }
                 }
                 // Only the last line can be torn by a crash: whatever follows a line was appended after it was synced.
                 Err(LineError::Check) if at == bytes.len() => {
                     manifest.tail = if line.ends_with(b"\n") { Tail::Damaged(number) } else { Tail::Torn };
                 }
-                Err(reason) => manifest.damaged.push((number, reason.to_string())),
+                Err(reason) => note(number, &reason),
             }
         }
+        if unnamed > 0 {
+            damaged.push((last_unnamed, format!("the last of {unnamed} more damaged lines")));
+        }
+        manifest.damaged = damaged;
         manifest.entries = by_shard.into_values().collect();
         manifest
+    }
+
+    /// Episodes that `description` asks for and no shard has: first, and one past the last, of each range.
+    #[must_use]
+    pub fn missing(&self, description: &Description) -> Vec<[u64; 2]> {
+        gaps(self.entries.iter().map(|entry| entry.episodes), description.episodes)
     }
 
     /// Whether it has no line at all, be it whole or not.

@@ -8,8 +8,9 @@
 //! .lock                     held by the one process that writes
 //! ```
 //!
-//! Row t of an episode: `o[t], a[t] -> r[t], o[t+1]`. [`collect`] records what is missing, [`Dataset`] reads, [`Clips`] draws
-//! training windows, [`verify`] finds damage.
+//! Row t of an episode: `o[t], a[t] -> r[t], o[t+1]`. [`collect`] records what is missing, [`collect_part`] a part of it,
+//! [`merge`] makes one dataset of parts, [`Dataset`] reads, [`Clips`] draws training windows, [`verify`] finds damage, and
+//! [`repair`] keeps what is whole.
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
@@ -52,24 +53,34 @@ compile_error!("datasets are little-endian, and their rows are used as they lie 
 mod column;
 mod commit;
 mod error;
+mod gaps;
 mod layout;
-mod lock;
 mod manifest;
+mod merge;
 mod reader;
 mod record;
+mod repair;
+mod room;
+mod salvage;
 mod sampler;
+mod session;
 mod shard;
+mod shard_of;
 mod source;
 mod verify;
 mod writer;
 
 pub use column::{ColumnSpec, Dtype, Element, Follows};
 pub use error::{DatasetError, Difference};
+pub use gaps::Ranges;
 pub use layout::{Codec, Description, FORMAT};
 pub use manifest::{Entry, LineError, Manifest, Tail};
+pub use merge::{Duplicate, Merged, merge};
 pub use reader::{Dataset, Episode, Info};
 pub use record::RecordedEpisode;
+pub use repair::{Mended, Repaired, Verdict, repair};
 pub use sampler::{Clips, Window};
+pub use shard_of::{ShardOf, ShardOfError};
 pub use source::{DatasetHeader, EpisodeBuffer, EpisodeSource, Length};
-pub use verify::{Damage, Report, verify};
-pub use writer::{Control, Outcome, Progress, Request, SHARD_BYTES, collect};
+pub use verify::{Damage, Report, damage_of_shard, verify};
+pub use writer::{Bounds, Control, Outcome, Progress, Request, SHARD_BYTES, collect, collect_into, collect_part};

@@ -1,6 +1,5 @@
 //! Reading: a dataset is opened once, its committed shards are mapped into memory, and rows are borrowed from there.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -8,10 +7,13 @@ use memmap2::Mmap;
 use serde::Serialize;
 
 use super::column::{ColumnSpec, Element, Follows};
-use super::error::{At, DatasetError};
+use super::error::DatasetError;
+use super::gaps::part;
 use super::layout::{Description, shards_path};
 use super::manifest::{Entry, Manifest, Tail};
 use super::shard::{Places, read_header};
+use crate::storage::At;
+use crate::untrusted;
 
 /// The committed episodes of a dataset, as they were when it was opened; a writer at work does not disturb it.
 ///
@@ -31,8 +33,19 @@ struct Shard {
     position: usize,
     /// Number of its first episode.
     first: u64,
-    /// Steps before each episode, `[E + 1]`.
-    steps_before: Vec<usize>,
+    episodes: usize,
+    /// As the manifest has them: a shard may claim more episodes than there is memory for.
+    runs: Vec<Run>,
+}
+
+/// Episodes in a row that are equally long.
+struct Run {
+    /// Episodes of the shard before them.
+    slot: usize,
+    /// Steps of the shard before them.
+    steps_before: usize,
+    /// Steps of each.
+    steps: usize,
 }
 
 /// One episode of T steps.
@@ -41,6 +54,9 @@ pub struct Episode<'a> {
     dataset: &'a Dataset,
     shard: &'a Shard,
     slot: usize,
+    /// Steps of the shard before it.
+    steps_before: usize,
+    steps: usize,
 }
 
 impl Dataset {
@@ -50,6 +66,10 @@ impl Dataset {
     /// Different ones for a path that is missing, empty, not a dataset, of a newer format or without committed
     /// episodes; and for a damaged line or shard, which it names.
     pub fn open(dir: &Path) -> Result<Self, DatasetError> {
+        while_written(dir, || Self::open_now(dir), Result::is_err)
+    }
+
+    fn open_now(dir: &Path) -> Result<Self, DatasetError> {
         let description = Description::read(dir)?;
         let manifest = Manifest::read(dir, &description)?.undamaged(dir)?;
         if manifest.tail != Tail::Clean {
@@ -62,7 +82,7 @@ impl Dataset {
         let mut shards = Vec::with_capacity(manifest.entries.len());
         for entry in &manifest.entries {
             let shard = Shard::open(dir, entry, &description.columns, position)?;
-            position += shard.episodes();
+            position += shard.episodes;
             shards.push(shard);
         }
         Ok(Self { dir: dir.to_owned(), description, manifest, shards })
@@ -89,7 +109,7 @@ impl Dataset {
     /// Number of committed episodes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.last().map_or(0, |shard| shard.position + shard.episodes())
+        self.shards.last().map_or(0, |shard| shard.position + shard.episodes)
     }
 
     /// Never true: a dataset without committed episodes does not open.
@@ -129,13 +149,12 @@ impl Dataset {
         let after = self.shards.partition_point(|shard| shard.position <= position);
         let shard = self.shards.get(after.checked_sub(1)?)?;
         let slot = position - shard.position;
-        (slot < shard.episodes()).then_some(Episode { dataset: self, shard, slot })
+        (slot < shard.episodes).then(|| Episode::of(self, shard, slot))
     }
 
     /// All episodes, in order.
     pub fn episodes(&self) -> impl Iterator<Item = Episode<'_>> {
-        let slots = |shard: &Shard| 0..shard.episodes();
-        self.shards.iter().flat_map(move |shard| slots(shard).map(move |slot| Episode { dataset: self, shard, slot }))
+        self.shards.iter().flat_map(move |shard| (0..shard.episodes).map(move |slot| Episode::of(self, shard, slot)))
     }
 
     /// What there is to tell about the dataset without reading its rows.
@@ -153,6 +172,8 @@ impl Dataset {
             bytes: self.manifest.entries.iter().map(|entry| entry.bytes).sum(),
             shortest: lengths().min().unwrap_or(0),
             longest: lengths().max().unwrap_or(0),
+            missing: self.manifest.missing(&description),
+            part: part(&self.manifest.entries, &description).map(|part| part.to_string()),
             description,
         }
     }
@@ -179,6 +200,10 @@ pub struct Info {
     pub shortest: u64,
     /// Steps of the longest episode.
     pub longest: u64,
+    /// Episodes asked for and not committed: first, and one past the last, of each range.
+    pub missing: Vec<[u64; 2]>,
+    /// The part that has exactly these shards, where they are a part and more than one.
+    pub part: Option<String>,
     /// Env, configuration, spaces, seed, columns, episodes asked for.
     pub description: Description,
 }
@@ -190,36 +215,58 @@ impl Shard {
         let map = map(&path, entry.bytes)?.map_err(wrong)?;
         let (episodes, steps) = (entry.count() as usize, entry.steps as usize);
         let places = read_header(&map, columns, episodes, steps).map_err(wrong)?;
-        let steps_before = std::iter::once(0)
-            .chain(entry.steps_of_each().scan(0, |before, steps| {
-                *before += steps as usize;
-                Some(*before)
-            }))
-            .collect();
-        Ok(Self { map, places, position, first: entry.episodes[0], steps_before })
+        let (mut slot, mut steps_before) = (0, 0);
+        let runs = entry.lengths.iter().map(|&[steps, count]| {
+            let run = Run { slot, steps_before, steps: steps as usize };
+            slot += count as usize;
+            steps_before += (steps * count) as usize;
+            run
+        });
+        let runs = runs.collect();
+        Ok(Self { map, places, position, first: entry.episodes[0], episodes, runs })
     }
+}
 
-    fn episodes(&self) -> usize {
-        self.steps_before.len() - 1
+/// Looks at a dataset that may be written meanwhile. A shard that a longer one has replaced is removed, so whoever read the
+/// manifest before that and looks for the shard after it finds it missing: then, `wrong`, it is looked at anew.
+pub(super) fn while_written<T>(dir: &Path, look: impl Fn() -> T, wrong: impl Fn(&T) -> bool) -> T {
+    let manifest = || Manifest::bytes(dir).ok();
+    loop {
+        let before = manifest();
+        let found = look();
+        if !wrong(&found) || manifest() == before {
+            return found;
+        }
     }
 }
 
 /// Maps a committed shard file of `bytes` bytes. The inner error says what is wrong with the file.
 pub(super) fn map(path: &Path, bytes: u64) -> Result<Result<Mmap, String>, DatasetError> {
-    let file = match File::open(path) {
+    Ok(map_any(path)?.and_then(|map| match map.len() as u64 {
+        found if found == bytes => Ok(map),
+        found => Err(format!("{found} bytes, {bytes} were committed")),
+    }))
+}
+
+/// Maps a shard file of any size.
+pub(super) fn map_any(path: &Path) -> Result<Result<Mmap, String>, DatasetError> {
+    let file = match untrusted::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err("committed, but missing".to_owned())),
         file => file.at("open", path)?,
     };
-    let found = file.metadata().at("look at", path)?.len();
-    if found != bytes {
-        return Ok(Err(format!("{found} bytes, {bytes} were committed")));
-    }
     #[expect(unsafe_code, reason = "a map is sound while nobody changes the file; committed shards are never changed")]
     let map = unsafe { Mmap::map(&file) }.at("map", path)?;
     Ok(Ok(map))
 }
 
 impl<'a> Episode<'a> {
+    /// Episode number `slot` of a shard that has it.
+    fn of(dataset: &'a Dataset, shard: &'a Shard, slot: usize) -> Self {
+        let run = &shard.runs[shard.runs.partition_point(|run| run.slot <= slot) - 1];
+        let steps_before = run.steps_before + (slot - run.slot) * run.steps;
+        Self { dataset, shard, slot, steps_before, steps: run.steps }
+    }
+
     /// Its number k in the source.
     #[must_use]
     pub fn number(&self) -> u64 {
@@ -229,7 +276,7 @@ impl<'a> Episode<'a> {
     /// T.
     #[must_use]
     pub fn steps(&self) -> usize {
-        self.shard.steps_before[self.slot + 1] - self.shard.steps_before[self.slot]
+        self.steps
     }
 
     /// Its observations, T + 1.
@@ -245,11 +292,10 @@ impl<'a> Episode<'a> {
     #[must_use]
     pub fn bytes(&self, column: usize) -> &'a [u8] {
         let spec = &self.dataset.description.columns[column];
-        let steps_before = self.shard.steps_before[self.slot];
         // An earlier episode leaves as many rows of any column as it leaves steps, observations or episodes.
         let rows_before = match spec.follows {
-            Follows::Observations => steps_before + self.slot,
-            Follows::Steps => steps_before,
+            Follows::Observations => self.steps_before + self.slot,
+            Follows::Steps => self.steps_before,
             Follows::Episode => self.slot,
         };
         let begin = self.shard.places.columns[column].start + rows_before * spec.row_bytes();

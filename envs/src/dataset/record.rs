@@ -169,7 +169,7 @@ impl Slot<'_> {
         let lent = rows.iter_mut().map(|rows| &mut **rows).collect();
         let mut episode = EpisodeBuffer::new(plan.columns, lent, plan.length);
         plan.source.record(k, &mut episode);
-        let recorded = episode.finish().map_err(|reason| DatasetError::Source { episode: k, reason })?;
+        let recorded = finished(episode, plan.source, k)?;
         *steps = recorded as i64;
         for ((check, column), rows) in checks.iter_mut().zip(plan.columns).zip(&rows) {
             let used = column.follows.rows(recorded) * column.row_bytes();
@@ -177,6 +177,11 @@ impl Slot<'_> {
         }
         Ok(())
     }
+}
+
+/// The steps of episode `k`, or why it cannot be kept.
+fn finished(episode: EpisodeBuffer<'_>, source: &dyn EpisodeSource, k: u64) -> Result<usize, DatasetError> {
+    episode.finish().map_err(|reason| DatasetError::Source { episode: k, seed: source.header().seed, reason })
 }
 
 /// One episode in memory, for tests and for looking at a source without a dataset.
@@ -203,7 +208,7 @@ impl RecordedEpisode {
         });
         let mut episode = EpisodeBuffer::new(&columns, lent.collect(), length);
         source.record(k, &mut episode);
-        let steps = episode.finish().map_err(|reason| DatasetError::Source { episode: k, reason })?;
+        let steps = finished(episode, source, k)?;
         Ok(Self { columns, steps, rows })
     }
 

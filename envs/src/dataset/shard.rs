@@ -14,7 +14,7 @@ use super::column::{ColumnSpec, Dtype, Follows};
 /// A header beyond this is refused before it is parsed; 256 columns need a tenth of it.
 const HEADER_BUDGET: usize = 1 << 20;
 /// Where the header starts: after its length.
-const PREFIX: usize = 8;
+pub(super) const PREFIX: usize = 8;
 
 /// Where the tensors of a shard lie, in bytes from the start of its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ fn rows(follows: Follows, episodes: usize, steps: usize) -> Option<usize> {
     }
 }
 
-fn by_falling_size(columns: &[ColumnSpec]) -> Vec<usize> {
+pub(super) fn by_falling_size(columns: &[ColumnSpec]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..columns.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(columns[index].dtype.size())); // stable
     order
@@ -141,16 +141,34 @@ pub(super) fn read_header(
 
 /// Per column the hash that a manifest line has: of that column's checks over all episodes. `checks` is `[E, columns]`.
 pub(super) fn column_digests(columns: &[ColumnSpec], checks: &[i64]) -> BTreeMap<String, String> {
-    let digest = |index: usize| {
-        let mut hasher = blake3::Hasher::new();
-        for row in checks.chunks_exact(columns.len()) {
-            hasher.update(&row[index].to_le_bytes());
-        }
-        let mut hex = hasher.finalize().to_hex().to_string();
-        hex.truncate(32);
-        hex
-    };
-    columns.iter().enumerate().map(|(index, column)| (column.name.clone(), digest(index))).collect()
+    let mut digests = ColumnDigests::new(columns);
+    for row in checks.chunks_exact(columns.len()) {
+        row.iter().enumerate().for_each(|(index, &check)| digests.add(index, check));
+    }
+    digests.finish(columns)
+}
+
+/// The same, check by check.
+pub(super) struct ColumnDigests(Vec<blake3::Hasher>);
+
+impl ColumnDigests {
+    pub fn new(columns: &[ColumnSpec]) -> Self {
+        Self(vec![blake3::Hasher::new(); columns.len()])
+    }
+
+    /// The next episode's check of column number `column`.
+    pub fn add(&mut self, column: usize, check: i64) {
+        self.0[column].update(&check.to_le_bytes());
+    }
+
+    pub fn finish(self, columns: &[ColumnSpec]) -> BTreeMap<String, String> {
+        let digest = |hasher: &blake3::Hasher| {
+            let mut hex = hasher.finalize().to_hex().to_string();
+            hex.truncate(32);
+            hex
+        };
+        columns.iter().zip(&self.0).map(|(column, hasher)| (column.name.clone(), digest(hasher))).collect()
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use simulators::rng::Seed;
 
-use super::column::{ColumnSpec, Element};
+use super::column::{ColumnSpec, Element, Follows};
 
 /// What the episodes of a dataset come from. Two equal headers, with equal columns, mean equal episodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,7 +55,8 @@ pub trait EpisodeSource: Sync {
     /// most" should be near to what episodes need.
     fn length(&self) -> Length;
 
-    /// Records episode `k`. The buffer comes zeroed; rows that are not written stay zero.
+    /// Records episode `k`. The buffer comes zeroed; rows that are not written stay zero. Numbers must be finite: the
+    /// writer refuses an episode with a NaN or an infinity, and commits nothing of its shard.
     fn record(&self, k: u64, episode: &mut EpisodeBuffer<'_>);
 }
 
@@ -126,12 +127,24 @@ impl<'a> EpisodeBuffer<'a> {
         self.failure = Some(reason.into());
     }
 
-    /// The steps recorded, or why there are none.
+    /// The steps recorded, or why there are none. Every episode on its way to a disk comes through here.
     pub(super) fn finish(self) -> Result<usize, String> {
-        match (self.failure, self.steps) {
-            (Some(reason), _) => Err(reason),
-            (None, Some(steps)) => Ok(steps),
-            (None, None) => Err("the source did not say how many steps the episode has".to_owned()),
+        let steps = match (self.failure, self.steps) {
+            (Some(reason), _) => return Err(reason),
+            (None, Some(steps)) => steps,
+            (None, None) => return Err("the source did not say how many steps the episode has".to_owned()),
+        };
+        for (column, rows) in self.columns.iter().zip(&self.rows) {
+            let used = &rows[..column.follows.rows(steps) * column.row_bytes()];
+            if let Some((row, value)) = column.first_not_finite(used) {
+                let place = match column.follows {
+                    Follows::Observations => format!(" at observation {row}"),
+                    Follows::Steps => format!(" at step {row}"),
+                    Follows::Episode => String::new(),
+                };
+                return Err(format!("column `{}` is {value}{place}, not a finite number", column.name));
+            }
         }
+        Ok(steps)
     }
 }

@@ -4,7 +4,8 @@
 //! fit is looked into: the manifest has a hash of each column's checks, the shard has the checks of each episode, and the
 //! rows themselves tell which of them does not fit.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,11 +14,16 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::column::ColumnSpec;
-use super::error::{At, DatasetError};
-use super::layout::{Description, shards_path};
+use super::error::DatasetError;
+use super::layout::{Description, manifest_path, shards_path};
 use super::manifest::{Entry, Manifest, Tail};
-use super::reader::map;
-use super::shard::{Places, column_digests, read_header};
+use super::reader::{map, while_written};
+use super::session::shard_files;
+use super::shard::{ColumnDigests, Places, read_header};
+use crate::storage::At;
+
+/// Episodes of one shard and column that are named: of a file that claims a billion, nobody reads more.
+const MOST_NAMED: usize = 10_000;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,6 +36,10 @@ pub struct Report {
     pub shards: usize,
     /// Committed episodes.
     pub episodes: u64,
+    /// Episodes asked for.
+    pub requested: u64,
+    /// Those of them that are not committed: first, and one past the last, of each range.
+    pub missing: Vec<[u64; 2]>,
     /// Bytes that were committed.
     pub bytes: u64,
     /// All damage, in the order of the manifest and of the shards.
@@ -70,7 +80,7 @@ impl fmt::Display for Damage {
 }
 
 impl Damage {
-    fn of_line(line: usize, problem: &str) -> Self {
+    pub(super) fn of_line(line: usize, problem: &str) -> Self {
         let (file, problem) = ("manifest.jsonl".to_owned(), problem.to_owned());
         Self { file, line: Some(line), episode: None, column: None, problem }
     }
@@ -86,10 +96,18 @@ impl Damage {
 /// # Errors
 /// When there is no dataset, `dataset.json` is not understood, or the system refuses to read. Damage is no error.
 pub fn verify(dir: &Path, full: bool) -> Result<Report, DatasetError> {
+    while_written(dir, || verify_now(dir, full), |found| found.as_ref().is_ok_and(|report| !report.damage.is_empty()))
+}
+
+fn verify_now(dir: &Path, full: bool) -> Result<Report, DatasetError> {
     let description = Description::read(dir)?;
     let manifest = Manifest::read(dir, &description)?;
     let mut damage: Vec<Damage> =
         manifest.damaged.iter().map(|(line, reason)| Damage::of_line(*line, reason)).collect();
+    if !manifest_path(dir).exists() && !shard_files(dir)?.is_empty() {
+        let problem = "missing, though there are shards".to_owned();
+        damage.push(Damage { file: "manifest.jsonl".to_owned(), line: None, episode: None, column: None, problem });
+    }
     let mut leftovers = Vec::new();
     match manifest.tail {
         Tail::Clean => {}
@@ -105,6 +123,8 @@ pub fn verify(dir: &Path, full: bool) -> Result<Report, DatasetError> {
         full,
         shards: manifest.entries.len(),
         episodes: manifest.entries.iter().map(Entry::count).sum(),
+        requested: description.episodes,
+        missing: manifest.missing(&description),
         bytes: manifest.entries.iter().map(|entry| entry.bytes).sum(),
         damage,
         leftovers,
@@ -116,10 +136,11 @@ fn orphans(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, DatasetError>
     if !shards.try_exists().at("look at", &shards)? {
         return Ok(Vec::new());
     }
+    let known: BTreeSet<&OsStr> = manifest.entries.iter().map(|entry| OsStr::new(&entry.shard)).collect();
     let mut found = Vec::new();
     for item in fs::read_dir(&shards).at("list", &shards)? {
         let name = item.at("list", &shards)?.file_name();
-        if !manifest.entries.iter().any(|entry| name == *entry.shard) {
+        if !known.contains(name.as_os_str()) {
             found.push(format!("shards/{}: no line of the manifest speaks of it", name.display()));
         }
     }
@@ -133,12 +154,21 @@ fn look_at(dir: &Path, entry: &Entry, columns: &[ColumnSpec], full: bool) -> Res
         Ok(file) => file,
         Err(problem) => return Ok(vec![Damage::of_shard(entry, None, None, problem)]),
     };
+    Ok(damage_of_shard(&file, entry, columns, full))
+}
+
+/// The damage in `file`, the bytes of the shard that `entry` speaks of; with `full` every byte counts, else the header.
+///
+/// # Panics
+/// When `entry` has other columns than `columns`; none that a [`Manifest`] lists has.
+#[must_use]
+pub fn damage_of_shard(file: &[u8], entry: &Entry, columns: &[ColumnSpec], full: bool) -> Vec<Damage> {
     let (episodes, steps) = (entry.count() as usize, entry.steps as usize);
-    let header = read_header(&file, columns, episodes, steps);
-    if full && blake3::hash(&file).to_hex().as_str() != entry.blake3 {
-        return Ok(locate(&file, entry, columns));
+    let header = read_header(file, columns, episodes, steps);
+    if full && blake3::hash(file).to_hex().as_str() != entry.blake3 {
+        return locate(file, entry, columns);
     }
-    Ok(header.err().map(|problem| Damage::of_shard(entry, None, None, problem)).into_iter().collect())
+    header.err().map(|problem| Damage::of_shard(entry, None, None, problem)).into_iter().collect()
 }
 
 /// Names what is damaged in a shard file of the right size and the wrong hash.
@@ -147,7 +177,7 @@ fn locate(file: &[u8], entry: &Entry, columns: &[ColumnSpec]) -> Vec<Damage> {
     // The places come from the manifest, not from the header, which may be what is damaged.
     let Some(places) = Places::new(columns, entry.count() as usize, entry.steps as usize) else { return unknown() };
     let header = places.header(columns, entry.episodes[0]);
-    if header.len() + places.bytes != file.len() {
+    if Some(places.bytes) != file.len().checked_sub(header.len()) {
         return unknown();
     }
     let (found_header, data) = file.split_at(header.len());
@@ -155,54 +185,75 @@ fn locate(file: &[u8], entry: &Entry, columns: &[ColumnSpec]) -> Vec<Damage> {
     if found_header != header {
         damage.push(Damage::of_shard(entry, None, None, "the header is damaged"));
     }
-    let numbers: Vec<u64> = (entry.episodes[0]..entry.episodes[1]).collect();
-    for ((&k, steps), stored) in numbers.iter().zip(entry.steps_of_each()).zip(words(&data[places.lengths.clone()])) {
-        if stored != steps as i64 {
-            let problem = format!("{stored} stored, {steps} committed");
-            damage.push(Damage::of_shard(entry, Some(k), Some("lengths"), problem));
-        }
-    }
-    let stored: Vec<i64> = words(&data[places.checks.clone()]).collect();
-    let actual = checks(data, &places, entry, columns);
-    damage.extend(differing(entry, columns, &stored, &actual));
+    let stored = words(&data[places.lengths.clone()]);
+    let mut wrong = (entry.episodes[0]..)
+        .zip(entry.steps_of_each())
+        .zip(stored)
+        .filter(|((_, steps), stored)| *stored != *steps as i64);
+    damage.extend(wrong.by_ref().take(MOST_NAMED).map(|((k, steps), stored)| {
+        Damage::of_shard(entry, Some(k), Some("lengths"), format!("{stored} stored, {steps} committed"))
+    }));
+    damage.extend(more(entry, "lengths", wrong.count()));
+    damage.extend(damaged_rows(data, &places, entry, columns));
     if damage.is_empty() { unknown() } else { damage }
 }
 
-/// Compares the checks stored in a shard with those that its rows have, both `[E, columns]`.
-fn differing(entry: &Entry, columns: &[ColumnSpec], stored: &[i64], actual: &[i64]) -> Vec<Damage> {
-    let digests: BTreeMap<String, String> = column_digests(columns, actual);
+/// Compares the checks stored in a shard with those that its rows have, and both with the manifest.
+fn damaged_rows(data: &[u8], places: &Places, entry: &Entry, columns: &[ColumnSpec]) -> Vec<Damage> {
+    let mut starts: Vec<usize> = places.columns.iter().map(|place| place.start).collect();
+    let mut digests = ColumnDigests::new(columns);
+    let mut differing = vec![Named::default(); columns.len()];
+    let mut stored = words(&data[places.checks.clone()]);
+    for (k, steps) in (entry.episodes[0]..).zip(entry.steps_of_each()) {
+        for (index, column) in columns.iter().enumerate() {
+            let bytes = column.follows.rows(steps as usize) * column.row_bytes();
+            let check = i64::from(crc32fast::hash(&data[starts[index]..starts[index] + bytes]));
+            starts[index] += bytes;
+            digests.add(index, check);
+            if stored.next() != Some(check) {
+                differing[index].add(k);
+            }
+        }
+    }
+    let digests = digests.finish(columns);
     let mut damage = Vec::new();
-    for (index, column) in columns.iter().enumerate() {
-        let rows_are_whole = digests[&column.name] == entry.columns[&column.name];
-        let of_column =
-            |checks: &[i64]| -> Vec<i64> { checks.iter().skip(index).step_by(columns.len()).copied().collect() };
-        let pairs = of_column(stored).into_iter().zip(of_column(actual)).zip(entry.episodes[0]..);
-        let episodes: Vec<u64> = pairs.filter(|((stored, actual), _)| stored != actual).map(|(_, k)| k).collect();
-        if rows_are_whole {
+    for (column, episodes) in columns.iter().zip(differing) {
+        if digests[&column.name] == entry.columns[&column.name] {
             let problem = format!("the check of column `{}` is damaged, its rows are whole", column.name);
-            damage.extend(episodes.iter().map(|&k| Damage::of_shard(entry, Some(k), Some("checks"), problem.as_str())));
-        } else if episodes.is_empty() {
+            damage.extend(episodes.damage(entry, "checks", &problem));
+        } else if episodes.count == 0 {
             damage.push(Damage::of_shard(entry, None, Some(&column.name), "rows and checks are damaged alike"));
         } else {
-            let problem = "its rows do not fit their check";
-            damage.extend(episodes.iter().map(|&k| Damage::of_shard(entry, Some(k), Some(&column.name), problem)));
+            damage.extend(episodes.damage(entry, &column.name, "its rows do not fit their check"));
         }
     }
     damage
 }
 
-/// The checks that the rows of a shard have, `[E, columns]`.
-fn checks(data: &[u8], places: &Places, entry: &Entry, columns: &[ColumnSpec]) -> Vec<i64> {
-    let mut starts: Vec<usize> = places.columns.iter().map(|place| place.start).collect();
-    let mut checks = Vec::with_capacity(entry.count() as usize * columns.len());
-    for steps in entry.steps_of_each() {
-        for (column, start) in columns.iter().zip(&mut starts) {
-            let bytes = column.follows.rows(steps as usize) * column.row_bytes();
-            checks.push(i64::from(crc32fast::hash(&data[*start..*start + bytes])));
-            *start += bytes;
+/// Episodes with the same problem: the first of them by number, all of them counted.
+#[derive(Clone, Default)]
+struct Named {
+    first: Vec<u64>,
+    count: usize,
+}
+
+impl Named {
+    fn add(&mut self, episode: u64) {
+        self.count += 1;
+        if self.first.len() < MOST_NAMED {
+            self.first.push(episode);
         }
     }
-    checks
+
+    fn damage(&self, entry: &Entry, column: &str, problem: &str) -> impl Iterator<Item = Damage> {
+        let named = self.first.iter().map(move |&k| Damage::of_shard(entry, Some(k), Some(column), problem));
+        named.chain(more(entry, column, self.count - self.first.len()))
+    }
+}
+
+/// Stands for the episodes that are not named.
+fn more(entry: &Entry, column: &str, episodes: usize) -> Option<Damage> {
+    (episodes > 0).then(|| Damage::of_shard(entry, None, Some(column), format!("and {episodes} more episodes")))
 }
 
 /// Little-endian words; the header may be damaged, so nothing is assumed of their alignment.

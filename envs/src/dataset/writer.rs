@@ -4,21 +4,20 @@
 //! missing. The bytes of a finished dataset depend on the source alone.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
-use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::commit::{Journal, record_and_commit};
-use super::error::{At, DatasetError};
-use super::layout::{
-    Codec, Description, FORMAT, MOST_EPISODES, check_columns, description_path, manifest_path, replace, shards_path,
-};
-use super::lock::Lock;
-use super::manifest::{Entry, Manifest, Tail};
+use super::error::DatasetError;
+use super::layout::{Codec, Description, FORMAT, MOST_EPISODES, check_columns};
+use super::manifest::{Entry, Manifest};
 use super::record::Plan;
+use super::room;
+use super::session::Session;
 use super::shard::Places;
+use super::shard_of::ShardOf;
 use super::source::EpisodeSource;
+use crate::storage::{Disk, Storage};
 
 /// A shard is about this large unless a request says how many episodes it has.
 pub const SHARD_BYTES: u64 = 32 << 20;
@@ -40,12 +39,21 @@ impl Request {
     }
 }
 
+/// What of a request to record here, and when to leave off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// The part to record. Parts have directories of their own, with the `dataset.json` of the whole; `merge` joins them.
+    pub part: ShardOf,
+    /// Bytes that stay free on the disk; by default a gigabyte, or a hundredth of a disk of less than a hundred.
+    pub min_free: Option<u64>,
+}
+
 /// What is committed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Committed episodes.
     pub episodes: u64,
-    /// Episodes asked for.
+    /// Episodes asked for: of the whole dataset, or of the part and what else the directory has.
     pub requested: u64,
     /// Observations of the committed episodes.
     pub frames: u64,
@@ -85,25 +93,48 @@ pub fn collect(
     request: Request,
     control: Control<'_>,
 ) -> Result<Outcome, DatasetError> {
-    let asked = describe(source, request)?;
-    refuse_foreign(dir)?;
-    let shards = shards_path(dir);
-    fs::create_dir_all(&shards).at("create", &shards)?;
-    let _lock = Lock::take(dir)?;
-    let description = settle(dir, asked, request)?;
-    let manifest = recover(dir, &description)?;
-    let mut progress = Progress { requested: description.episodes, ..Progress::default() };
-    manifest.entries.iter().for_each(|entry| progress.add(entry));
-    (control.progress)(progress);
-    let before = progress;
+    collect_into(&Disk, source, dir, request, control)
+}
 
-    let missing = missing(&description, &manifest);
-    let mut journal = Journal::open(dir, &description, progress, control)?;
+/// [`collect`] on a storage of the caller's choice.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_into(
+    storage: &dyn Storage,
+    source: &dyn EpisodeSource,
+    dir: &Path,
+    request: Request,
+    control: Control<'_>,
+) -> Result<Outcome, DatasetError> {
+    collect_part(storage, source, dir, request, Bounds::default(), control)
+}
+
+/// [`collect_into`], within `bounds`.
+///
+/// # Errors
+/// As [`collect`]; an error of the storage also where fewer bytes would stay free than are to.
+pub fn collect_part(
+    storage: &dyn Storage,
+    source: &dyn EpisodeSource,
+    dir: &Path,
+    request: Request,
+    bounds: Bounds,
+    control: Control<'_>,
+) -> Result<Outcome, DatasetError> {
+    let asked = describe(source, request)?;
+    let session = Session::begin(storage, dir, asked, request.episodes_per_shard.is_none())?;
+    let description = &session.description;
+    let missing = missing(description, &session.manifest, bounds.part);
+    let min_free = bounds.min_free.unwrap_or_else(|| room::kept_by_default(storage, dir));
     let plan = Plan { source, columns: &description.columns, length: source.length() };
+    room::warn_if_short(storage, dir, needed(&plan, &missing), min_free);
+    let mut journal = Journal::open(&session, requested(&session.manifest, &missing), min_free, control)?;
+    let before = journal.progress();
     let stopped = record_and_commit(&plan, &missing, &mut journal)?;
     let now = journal.progress();
     if !stopped {
-        finish(dir, &description)?;
+        session.finish()?;
     }
     Ok(Outcome { before, now, stopped })
 }
@@ -113,6 +144,12 @@ impl Progress {
         self.episodes += entry.count();
         self.frames += entry.steps + entry.count();
         self.bytes += entry.bytes;
+    }
+
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        self.episodes -= entry.count();
+        self.frames -= entry.steps + entry.count();
+        self.bytes -= entry.bytes;
     }
 }
 
@@ -142,123 +179,33 @@ fn describe(source: &dyn EpisodeSource, request: Request) -> Result<Description,
     })
 }
 
-/// Nothing is ever written into a directory that holds other things.
-fn refuse_foreign(dir: &Path) -> Result<(), DatasetError> {
-    let own = ["shards", "manifest.jsonl", "dataset.json.tmp", ".lock"];
-    let listing = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        listing => listing.at("list", dir)?,
-    };
-    if description_path(dir).exists() {
-        return Ok(());
-    }
-    for item in listing {
-        let name = item.at("list", dir)?.file_name();
-        if !own.iter().any(|own| name == *own) {
-            let reason = format!("it holds {} and no dataset.json; give an empty or new directory", name.display());
-            return Err(DatasetError::NotADataset { path: dir.to_owned(), reason });
-        }
-    }
-    Ok(())
-}
-
-/// The description that holds from now on: the one on disk, if it is of the same source, extended where more is asked.
-fn settle(dir: &Path, mut asked: Description, request: Request) -> Result<Description, DatasetError> {
-    if !description_path(dir).try_exists().at("look at", &description_path(dir))? {
-        if !Manifest::read(dir, &asked)?.is_blank() {
-            let reason = "it has a manifest and no dataset.json, which says what its episodes are".to_owned();
-            return Err(DatasetError::NotADataset { path: dir.to_owned(), reason });
-        }
-        asked.write(dir)?;
-        return Ok(asked);
-    }
-    let mut on_disk = Description::read(dir)?;
-    if request.episodes_per_shard.is_none() {
-        asked.episodes_per_shard = on_disk.episodes_per_shard;
-    }
-    let differences = on_disk.differences(&asked);
-    if !differences.is_empty() {
-        return Err(DatasetError::Mismatch { path: dir.to_owned(), differences });
-    }
-    if asked.episodes < on_disk.episodes {
-        let allowed = format!("{} has {} episodes, and can be given more, not fewer", dir.display(), on_disk.episodes);
-        return Err(DatasetError::Request { field: "episodes", value: asked.episodes.to_string(), allowed });
-    }
-    if on_disk.package != asked.package {
-        tracing::warn!(begun_with = %on_disk.package, now = %asked.package, "continuing a dataset of another version");
-    }
-    if asked.episodes > on_disk.episodes {
-        on_disk.episodes = asked.episodes;
-        on_disk.write(dir)?;
-    }
-    Ok(on_disk)
-}
-
-/// Brings the directory to what its manifest says: cuts off a torn line, removes what was never committed.
-fn recover(dir: &Path, description: &Description) -> Result<Manifest, DatasetError> {
-    let manifest = Manifest::read(dir, description)?.undamaged(dir)?;
-    if manifest.tail != Tail::Clean {
-        let path = manifest_path(dir);
-        tracing::warn!(path = %path.display(), "cutting off the last line, which was not written in full");
-        let file = OpenOptions::new().write(true).open(&path).at("open", &path)?;
-        file.set_len(manifest.whole_bytes as u64).at("truncate", &path)?;
-        file.sync_all().at("sync", &path)?;
-    }
-    let shards = shards_path(dir);
-    for entry in &manifest.entries {
-        let path = shards.join(&entry.shard);
-        let wrong = |reason: String| Err(DatasetError::Shard { path: path.clone(), reason });
-        match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return wrong("committed, but missing".to_owned()),
-            other => {
-                let bytes = other.at("look at", &path)?.len();
-                if bytes != entry.bytes {
-                    return wrong(format!("{bytes} bytes, {} were committed", entry.bytes));
-                }
-            }
-        }
-    }
-    remove_orphans(&shards, &manifest)?;
-    Ok(manifest)
-}
-
-/// Removes shard files without a line, and temporary files. Files of other names are not ours and stay.
-fn remove_orphans(shards: &Path, manifest: &Manifest) -> Result<(), DatasetError> {
-    let committed: BTreeSet<&str> = manifest.entries.iter().map(|entry| entry.shard.as_str()).collect();
-    for item in fs::read_dir(shards).at("list", shards)? {
-        let item = item.at("list", shards)?;
-        let name = item.file_name();
-        let Some(name) = name.to_str().filter(|name| is_shard_name(name) && !committed.contains(name)) else {
-            continue;
-        };
-        tracing::info!(shard = name, "removing a shard that was never committed, or has been replaced");
-        fs::remove_file(item.path()).at("remove", &item.path())?;
-    }
-    Ok(())
-}
-
-fn is_shard_name(name: &str) -> bool {
-    let name = name.strip_suffix(".tmp").unwrap_or(name);
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    name.strip_suffix(".safetensors").is_some_and(|stem| stem.split('-').all(digits))
-}
-
-/// Ranges of the shards that are not committed, or not in full.
-fn missing(description: &Description, manifest: &Manifest) -> Vec<(u64, u64)> {
+/// Ranges of the shards of `part` that are not committed, or not in full.
+fn missing(description: &Description, manifest: &Manifest, part: ShardOf) -> Vec<(u64, u64)> {
     let committed: BTreeSet<[u64; 2]> = manifest.entries.iter().map(|entry| entry.episodes).collect();
     let shards = description.episodes.div_ceil(description.episodes_per_shard);
-    (0..shards)
+    (part.index()..shards)
+        .step_by(usize::try_from(part.count()).unwrap_or(usize::MAX))
         .map(|shard| description.range(shard))
         .filter(|&(first, end)| !committed.contains(&[first, end]))
         .collect()
 }
 
-/// Removes what longer shards replaced and brings the manifest into canonical order, so that the bytes of a finished
-/// dataset tell nothing of its history.
-fn finish(dir: &Path, description: &Description) -> Result<(), DatasetError> {
-    let manifest = Manifest::read(dir, description)?.undamaged(dir)?;
-    remove_orphans(&shards_path(dir), &manifest)?;
-    let path = manifest_path(dir);
-    let canonical = manifest.canonical();
-    if fs::read(&path).at("read", &path)? == canonical { Ok(()) } else { replace(&path, &canonical) }
+/// Episodes that are committed when all of `missing` are.
+fn requested(manifest: &Manifest, missing: &[(u64, u64)]) -> u64 {
+    let replaced = |entry: &&Entry| {
+        let after = missing.partition_point(|&(first, _)| first <= entry.episodes[0]);
+        after > 0 && entry.episodes[0] < missing[after - 1].1
+    };
+    let stay = manifest.entries.iter().filter(|entry| !replaced(entry)).map(Entry::count).sum::<u64>();
+    stay + missing.iter().map(|(first, end)| end - first).sum::<u64>()
+}
+
+/// Bytes that the shards `missing` take at most.
+fn needed(plan: &Plan<'_>, missing: &[(u64, u64)]) -> u64 {
+    let bytes = |&(first, end): &(u64, u64)| {
+        let episodes = usize::try_from(end - first).ok()?;
+        let places = Places::new(plan.columns, episodes, episodes.checked_mul(plan.length.longest())?)?;
+        Some((places.bytes + places.header(plan.columns, first).len()) as u64)
+    };
+    missing.iter().fold(0, |sum: u64, range| sum.saturating_add(bytes(range).unwrap_or(u64::MAX)))
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use simulators::digits::{DigitBank, Split};
+use simulators::limits::Limit;
 use simulators::rng::Seed;
 
+use super::mnist_world::refused;
 use crate::env::EnvError;
 
 /// Where the digits come from.
@@ -71,6 +73,17 @@ fn train() -> Split {
 }
 
 impl DigitSource {
+    /// What the settings may be.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        match self {
+            Self::Drawn(Drawn { seed, per_label }) => {
+                vec![seed.limit("seed"), Limit::whole("per_label", *per_label as i128, 1..=MAX_PER_LABEL as i128)]
+            }
+            Self::Idx(_) => Vec::new(),
+        }
+    }
+
     /// Draws or reads the digits, as patches of `side` pixels.
     ///
     /// # Errors
@@ -79,10 +92,8 @@ impl DigitSource {
         let env = env.to_owned();
         match self {
             Self::Drawn(Drawn { seed, per_label }) => {
-                if !(1..=MAX_PER_LABEL).contains(per_label) {
-                    let (field, value) = ("digits.per_label".to_owned(), per_label.to_string());
-                    return Err(EnvError::Config { env, field, value, allowed: format!("1..={MAX_PER_LABEL}") });
-                }
+                let within = |limit: Limit| limit.within("digits").check();
+                self.limits().into_iter().try_for_each(within).map_err(refused(&env))?;
                 Ok(Arc::new(DigitBank::draw(*seed, *per_label, side)))
             }
             Self::Idx(Idx { images, labels, split }) => match DigitBank::from_idx(images, labels, side, *split) {

@@ -1,7 +1,8 @@
 //! `MnistWorld-v0`: look around in an MNIST World. No reward: it is there to be recorded, learned and remembered.
 
 use serde::{Deserialize, Serialize};
-use simulators::mnist_world::{ConfigError, MnistWorld, MnistWorldConfig, MnistWorldError};
+use simulators::limits::{self, Limit, OutOfRange};
+use simulators::mnist_world::{MnistWorld, MnistWorldConfig, MnistWorldError};
 use simulators::rng::Rng;
 use simulators::world::World;
 
@@ -14,7 +15,7 @@ use crate::space::Space;
 /// Frames per second of the published videos.
 pub const FPS: f64 = 8.0;
 /// Most frames of a context or horizon.
-const MAX_FRAMES: u32 = 1_000_000;
+pub(super) const MAX_FRAMES: i128 = 1_000_000;
 
 /// Configuration of [`MnistWorldEnv`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -76,10 +77,14 @@ impl Task for MnistWorldEnv {
     const ABOUT: &'static str = "digits drift over a torus, seen through a window that the agent moves; no reward";
     type Config = MnistWorldEnvConfig;
 
+    fn limits(config: &MnistWorldEnvConfig) -> Vec<Limit> {
+        let frames = [("context", config.context), ("horizon", config.horizon)];
+        let frames = frames.map(|(field, value)| Limit::whole(field, value.into(), 1..=MAX_FRAMES));
+        world_limits(&config.world, &config.digits).into_iter().chain(frames).collect()
+    }
+
     fn build(config: MnistWorldEnvConfig) -> Result<Self, EnvError> {
-        for (field, value) in [("context", config.context), ("horizon", config.horizon)] {
-            frames_in_range(Self::ID, field, value)?;
-        }
+        limits::check(&Self::limits(&config)).map_err(refused(Self::ID))?;
         let world = build_world(Self::ID, &config.world, &config.digits)?;
         let config_json = serde_json::to_value(&config).expect("a configuration is plain data");
         let spec = world_spec(Self::ID, &config.world, config.steps(), config_json);
@@ -128,30 +133,25 @@ pub(super) fn world_spec(id: &str, world: &MnistWorldConfig, steps: u32, config:
     }
 }
 
-/// The world of a task; the configuration is checked before any digit is drawn or read.
+/// What the world and the digits of a task may be.
+pub(super) fn world_limits(world: &MnistWorldConfig, digits: &DigitSource) -> Vec<Limit> {
+    let world = world.limits().into_iter().map(|limit| limit.within("world"));
+    world.chain(digits.limits().into_iter().map(|limit| limit.within("digits"))).collect()
+}
+
+/// The refusal of a value, with the id of the env that refuses it.
+pub(super) fn refused(id: &str) -> impl Fn(OutOfRange) -> EnvError {
+    move |OutOfRange { field, value, allowed }| EnvError::Config { env: id.to_owned(), field, value, allowed }
+}
+
+/// The world of a task whose configuration was checked.
 pub(super) fn build_world(id: &str, config: &MnistWorldConfig, digits: &DigitSource) -> Result<MnistWorld, EnvError> {
-    let refused = |ConfigError { field, value, allowed }| EnvError::Config {
-        env: id.to_owned(),
-        field: format!("world.{field}"),
-        value,
-        allowed,
-    };
-    config.validate().map_err(refused)?;
     let bank = digits.bank(id, config.digit_px)?;
     match MnistWorld::new(config.clone(), bank) {
         Ok(world) => Ok(world),
-        Err(MnistWorldError::Config(error)) => Err(refused(error)),
+        Err(MnistWorldError::Config(error)) => Err(refused(id)(error)),
         Err(error) => unreachable!("the bank was made for this configuration: {error}"),
     }
-}
-
-/// Refuses an empty or absurdly long stretch of an episode.
-pub(super) fn frames_in_range(id: &str, field: &str, value: u32) -> Result<(), EnvError> {
-    if (1..=MAX_FRAMES).contains(&value) {
-        return Ok(());
-    }
-    let (env, field, value) = (id.to_owned(), field.to_owned(), value.to_string());
-    Err(EnvError::Config { env, field, value, allowed: format!("1..={MAX_FRAMES}") })
 }
 
 pub(super) fn save_world(world: &MnistWorld) -> serde_json::Value {

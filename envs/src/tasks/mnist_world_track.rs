@@ -15,12 +15,13 @@
 //! the first steps, in which it may have to go and find the target.
 
 use serde::{Deserialize, Serialize};
+use simulators::limits::{self, Limit};
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig};
 use simulators::rng::Rng;
 use simulators::world::World;
 
 use super::digit_source::DigitSource;
-use super::mnist_world::{build_world, frames_in_range, load_world, save_world, world_spec};
+use super::mnist_world::{MAX_FRAMES, build_world, load_world, refused, save_world, world_limits, world_spec};
 use crate::env::{Env, EnvError, EnvSpec, Outcome, StateError};
 use crate::registry::Task;
 
@@ -87,18 +88,18 @@ impl Task for MnistWorldTrackEnv {
     const ABOUT: &'static str = "keep the brightest digit of an MNIST World in the window; reward: share of it in view";
     type Config = MnistWorldTrackConfig;
 
+    fn limits(config: &MnistWorldTrackConfig) -> Vec<Limit> {
+        let own = [
+            Limit::whole("steps", config.steps.into(), 1..=MAX_FRAMES),
+            Limit::real("world.distractor_ink", config.world.distractor_ink, 1.0..=1.0)
+                .because("set `distractor_ink` instead"),
+            Limit::real("distractor_ink", config.distractor_ink, 0.0..=1.0),
+        ];
+        own.into_iter().chain(world_limits(&config.world, &config.digits)).collect()
+    }
+
     fn build(config: MnistWorldTrackConfig) -> Result<Self, EnvError> {
-        frames_in_range(Self::ID, "steps", config.steps)?;
-        let refused = |field: &str, value: f32, allowed: &str| {
-            let (field, allowed) = (field.to_owned(), allowed.to_owned());
-            Err(EnvError::Config { env: Self::ID.to_owned(), field, value: value.to_string(), allowed })
-        };
-        if config.world.distractor_ink.to_bits() != 1.0f32.to_bits() {
-            return refused("world.distractor_ink", config.world.distractor_ink, "1; set `distractor_ink` instead");
-        }
-        if !(0.0..=1.0).contains(&config.distractor_ink) {
-            return refused("distractor_ink", config.distractor_ink, "0..=1");
-        }
+        limits::check(&Self::limits(&config)).map_err(refused(Self::ID))?;
         let inked = MnistWorldConfig { distractor_ink: config.distractor_ink, ..config.world.clone() };
         let world = build_world(Self::ID, &inked, &config.digits)?;
         let config_json = serde_json::to_value(&config).expect("a configuration is plain data");
@@ -154,9 +155,12 @@ mod tests {
         let mut config = MnistWorldTrackConfig::default();
         config.world.distractor_ink = 0.7;
         let message = MnistWorldTrackEnv::build(config).unwrap_err().to_string();
-        assert!(message.contains("`world.distractor_ink` is 0.7, allowed: 1; set `distractor_ink`"), "{message}");
+        assert!(
+            message.contains("`world.distractor_ink` is 0.7, allowed: 1 (set `distractor_ink` instead)"),
+            "{message}"
+        );
         let config = MnistWorldTrackConfig { distractor_ink: 1.5, ..Default::default() };
         let message = MnistWorldTrackEnv::build(config).unwrap_err().to_string();
-        assert_eq!(message, "MnistWorldTrack-v0: `distractor_ink` is 1.5, allowed: 0..=1");
+        assert_eq!(message, "MnistWorldTrack-v0: `distractor_ink` is 1.5, allowed: a finite number in [0, 1]");
     }
 }

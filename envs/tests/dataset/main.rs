@@ -5,7 +5,10 @@
 mod crash;
 mod damage;
 mod hostile;
+mod parts;
 mod python;
+mod quick;
+mod repair;
 mod round_trip;
 mod sampling;
 mod toy;

@@ -148,7 +148,7 @@ fn another_source_is_refused_field_by_field() {
 fn a_source_that_fails_loses_its_shard_only() {
     let dir = tempfile::tempdir().unwrap();
     let text = collect_toy(&Toy { broken: Some(13), ..Toy::varied() }, dir.path(), 42).unwrap_err().to_string();
-    assert_eq!(text, "episode 13 could not be recorded: reward is NaN at step 3");
+    assert_eq!(text, "episode 13 of seed 3 could not be recorded: reward is NaN at step 3");
     let dataset = Dataset::open(dir.path()).unwrap();
     assert_eq!(dataset.len(), 12);
     assert_holds(&dataset, &Toy::varied());
@@ -179,7 +179,7 @@ fn a_second_writer_is_told_who_the_first_is() {
     let refusals = Mutex::new(Vec::new());
     let watch = |_: Progress| {
         let refused = collect_toy(&Toy::varied(), dir.path(), 10).unwrap_err();
-        assert!(matches!(refused, DatasetError::Locked { .. }), "{refused}");
+        assert!(matches!(refused, DatasetError::Locked(_)), "{refused}");
         refusals.lock().unwrap().push(refused.to_string());
     };
     let control = Control { stop: &AtomicBool::new(false), progress: &watch };

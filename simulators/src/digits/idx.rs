@@ -109,18 +109,21 @@ const MAX_UNPACKED: u64 = 1 << 28;
 const MAX_INFLATION: u64 = 1032;
 
 /// Patches `[n, side, PATCH_STRIDE]` and labels `[n]` of the images that the split keeps, in file order.
-pub(super) fn read(images: &Path, labels: &Path, side: usize, split: Split) -> Result<(Vec<u8>, Vec<u8>), DigitError> {
+pub(super) fn read(
+    mut images: IdxFile<'_>,
+    mut label_file: IdxFile<'_>,
+    side: usize,
+    split: Split,
+) -> Result<(Vec<u8>, Vec<u8>), DigitError> {
     if !(MIN_SIDE..=MAX_SIDE).contains(&side) {
         return Err(DigitError::Side { side });
     }
-    let mut images = IdxFile::open(images)?;
     images.magic(IMAGES_MAGIC)?;
     let items = images.header("number of images", MAX_ITEMS)?;
     let rows = images.header("rows", MAX_SOURCE_SIDE)?;
     let cols = images.header("columns", MAX_SOURCE_SIDE)?;
     images.expect_items(items, rows * cols)?;
 
-    let mut label_file = IdxFile::open(labels)?;
     label_file.magic(LABELS_MAGIC)?;
     let label_items = label_file.header("number of labels", MAX_ITEMS)?;
     if label_items != items {
@@ -153,17 +156,18 @@ pub(super) fn read(images: &Path, labels: &Path, side: usize, split: Split) -> R
 }
 
 /// An idx file being read, unpacked on the way if it begins with gzip's magic bytes.
-struct IdxFile {
+pub(super) struct IdxFile<'a> {
     path: PathBuf,
-    bytes: Box<dyn Read>,
+    bytes: Box<dyn Read + 'a>,
     /// Bytes on disk.
     file_len: u64,
     packed: bool,
     header_len: u64,
 }
 
-impl IdxFile {
-    fn open(path: &Path) -> Result<Self, DigitError> {
+impl<'a> IdxFile<'a> {
+    /// The idx file at `path`.
+    pub fn open(path: &Path) -> Result<Self, DigitError> {
         let failed = |source| DigitError::Read { path: path.to_owned(), source };
         // Asked before opening: opening a pipe would wait for a writer.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
@@ -171,11 +175,24 @@ impl IdxFile {
         }
         let file = File::open(path).map_err(failed)?;
         let file_len = file.metadata().map_err(failed)?.len();
-        let mut bytes = BufReader::new(file);
-        let packed = bytes.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
-        let bytes: Box<dyn Read> =
+        Self::new(path, BufReader::new(file), file_len)
+    }
+
+    /// The idx file with this content, of `file_len` bytes; `path` is what errors call it.
+    pub fn new(path: &Path, mut bytes: impl BufRead + 'a, file_len: u64) -> Result<Self, DigitError> {
+        let path = path.to_owned();
+        // A file may be packed badly, or be nothing but empty members: what it may unpack to bounds it too.
+        if file_len > MAX_UNPACKED {
+            let (field, allowed) = ("size of the file".to_owned(), format!("at most {MAX_UNPACKED}"));
+            return Err(DigitError::Field { path, field, value: file_len, allowed });
+        }
+        let packed = match bytes.fill_buf() {
+            Ok(begin) => begin.starts_with(&[0x1f, 0x8b]),
+            Err(source) => return Err(DigitError::Read { path, source }),
+        };
+        let bytes: Box<dyn Read + 'a> =
             if packed { Box::new(BufReader::new(MultiGzDecoder::new(bytes))) } else { Box::new(bytes) };
-        Ok(Self { path: path.to_owned(), bytes, file_len, packed, header_len: 0 })
+        Ok(Self { path, bytes, file_len, packed, header_len: 0 })
     }
 
     fn refuse(&self, field: &str, value: u64, allowed: String) -> DigitError {

@@ -1,6 +1,7 @@
 //! Sizes and ranges of an MNIST World, and the paper's presets.
 
 use crate::digits::{MAX_SIDE, MIN_SIDE};
+use crate::limits::{self, Limit, OutOfRange};
 use serde::{Deserialize, Serialize};
 
 /// Everything that defines an MNIST World except its digits and its seed. The default is the preset `dynamic_po`.
@@ -30,22 +31,10 @@ impl Default for MnistWorldConfig {
     }
 }
 
-/// A configuration value that is not allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{field}` is {value}, allowed: {allowed}")]
-pub struct ConfigError {
-    /// The field at fault.
-    pub field: &'static str,
-    /// What it holds.
-    pub value: String,
-    /// What it may hold, given the other fields.
-    pub allowed: String,
-}
-
 /// Largest side of a torus: its pixels still fit comfortably in memory, its coordinates in 16 bits.
-const MAX_WORLD: usize = 4096;
+const MAX_WORLD: i128 = 4096;
 /// Entity ids are bytes, and 0 is the background.
-const MAX_DIGITS: usize = 255;
+const MAX_DIGITS: i128 = 255;
 
 impl MnistWorldConfig {
     /// Names that [`Self::preset`] knows: partially or fully observed (`po`, `fo`), without self-motion (`no_sm`).
@@ -70,22 +59,30 @@ impl MnistWorldConfig {
         }
     }
 
-    /// Checks every field, alone and against the others.
+    /// What every field may hold, alone and beside the others.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        let world = self.world as i128;
+        // A digit or camera that crosses the whole world in one step would be a typo, and is harder to wrap.
+        let largest_move = (world - 1).clamp(0, i128::from(i8::MAX));
+        vec![
+            Limit::whole("world", world, MIN_SIDE as i128..=MAX_WORLD),
+            Limit::whole("window", self.window as i128, 1..=world).because("at most `world`"),
+            Limit::whole("digits", self.digits as i128, 1..=MAX_DIGITS),
+            Limit::whole("digit_px", self.digit_px as i128, MIN_SIDE as i128..=world.min(MAX_SIDE as i128))
+                .because("at most `world`"),
+            Limit::whole("velocity", self.velocity.into(), 0..=largest_move).because("less than `world`"),
+            Limit::whole("step", self.step.into(), 0..=largest_move).because("less than `world`"),
+            Limit::real("distractor_ink", self.distractor_ink, 0.0..=1.0),
+        ]
+    }
+
+    /// Checks every field.
     ///
     /// # Errors
     /// Names the first field at fault, its value and what is allowed.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let world = self.world;
-        let largest_patch = world.min(MAX_SIDE);
-        // A digit or camera that crosses the whole world in one step would be a typo, and is harder to wrap.
-        let largest_move = world.saturating_sub(1).min(i8::MAX as usize);
-        check("world", world, MIN_SIDE, MAX_WORLD, "")?;
-        check("window", self.window, 1, world, " (at most `world`)")?;
-        check("digits", self.digits, 1, MAX_DIGITS, "")?;
-        check("digit_px", self.digit_px, MIN_SIDE, largest_patch, " (at most `world`)")?;
-        check("velocity", self.velocity, 0, largest_move as i8, " (less than `world`)")?;
-        check("step", self.step, 0, largest_move as i8, " (less than `world`)")?;
-        check("distractor_ink", self.distractor_ink, 0.0, 1.0, "")
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        limits::check(&self.limits())
     }
 }
 
@@ -94,20 +91,6 @@ impl MnistWorldConfig {
     pub(super) fn window_corner(&self, camera: [i16; 2]) -> [i32; 2] {
         camera.map(|centre| i32::from(centre) - (self.window / 2) as i32)
     }
-}
-
-fn check<T: Copy + PartialOrd + std::fmt::Display>(
-    field: &'static str,
-    value: T,
-    low: T,
-    high: T,
-    note: &str,
-) -> Result<(), ConfigError> {
-    // Written so that NaN, which compares with nothing, is refused.
-    if value >= low && value <= high {
-        return Ok(());
-    }
-    Err(ConfigError { field, value: value.to_string(), allowed: format!("{low}..={high}{note}") })
 }
 
 #[cfg(test)]

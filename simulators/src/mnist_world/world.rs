@@ -1,7 +1,8 @@
 //! State and step of an MNIST World.
 
-use super::config::{ConfigError, MnistWorldConfig};
+use super::config::MnistWorldConfig;
 use crate::digits::{DigitBank, PATCH_STRIDE};
+use crate::limits::OutOfRange;
 use crate::rng::{Purpose, Rng, Seed, stream};
 use crate::world::{SnapshotError, World};
 use rand::RngExt;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 pub enum MnistWorldError {
     /// A field of the configuration is out of range.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] OutOfRange),
     /// Patches of the bank and of the configuration differ in size.
     #[error("`digit_px` is {digit_px}, but the digit bank holds patches of {bank} x {bank} pixels")]
     PatchSide {

@@ -80,7 +80,7 @@ impl Update {
         let mut adam = Adam::new(&loaded.vs, config.train.adam);
         let mut next = 0;
         Ok(seconds_per_call(|| {
-            let clip = loader.draw(next, self.batch, self.context);
+            let clip = loader.draw(next, self.batch, self.context).expect("moves of whole pixels are finite");
             next += self.batch as u64;
             adam.zero_grad();
             loaded.model.loss(&clip).backward();
@@ -137,7 +137,7 @@ pub fn imagine() -> Result<f64> {
     // Nothing to learn here, so no graph is built.
     loaded.vs.freeze();
     let (_folder, dataset) = worlds::recorded(64)?;
-    let clip = ClipLoader::new(Clips::new(dataset, 20, Seed(0))?, device)?.draw(0, WORLDS, 10);
+    let clip = ClipLoader::new(Clips::new(dataset, 20, Seed(0))?, device)?.draw(0, WORLDS, 10)?;
     let seen = (0..clip.context).fold(loaded.model.start(clip.batch()), |belief, t| {
         loaded.model.observe(&belief, &clip.action(t), &clip.frame(t))
     });

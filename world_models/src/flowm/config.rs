@@ -1,6 +1,7 @@
 //! FloWM's configuration: one model, of which the paper's ablations are settings.
 
 use serde::{Deserialize, Serialize};
+use simulators::limits::{self, Limit, OutOfRange};
 use tch::Kind;
 
 /// How the map is updated.
@@ -126,26 +127,37 @@ impl FlowmConfig {
             Precision::F32 => 4,
         };
         let plane = (self.world + 2) * (self.world + 2);
-        batch * steps * self.velocities().len() as i64 * plane * self.hidden * bytes
+        [batch, steps, self.velocities().len() as i64, plane, self.hidden, bytes]
+            .into_iter()
+            .fold(1, i64::saturating_mul)
+    }
+
+    /// Trainable numbers: convolutions of 3 x 3 without bias.
+    pub(crate) fn parameters(&self) -> u64 {
+        let (c, planes) = (self.hidden, self.action_planes());
+        let cell = c * (self.input_channels + planes) + c * (c + planes);
+        let decoder = self.decoder_layers * c * c + self.input_channels * c;
+        9 * (cell + decoder) as u64
+    }
+
+    /// What every field may hold, alone and beside the others.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        vec![
+            Limit::whole("hidden", self.hidden.into(), 1..=1024),
+            Limit::whole("v_range", self.v_range.into(), 0..=7),
+            Limit::whole("world", self.world.into(), 3..=1024),
+            Limit::whole("window", self.window.into(), 3..=i128::from(self.world.min(512))).because("at most `world`"),
+            Limit::whole("input_channels", self.input_channels.into(), 1..=16),
+            Limit::whole("decoder_layers", self.decoder_layers.into(), 1..=16),
+        ]
     }
 
     /// Checks every field.
     ///
     /// # Errors
-    /// A line naming the field, its value and what is allowed.
-    pub fn validate(&self) -> Result<(), String> {
-        let within = |field: &str, value: i64, low: i64, high: i64| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(format!("model.{field} = {value}: allowed is {low}..={high}"))
-            }
-        };
-        within("hidden", self.hidden, 1, 1024)?;
-        within("v_range", self.v_range, 0, 7)?;
-        within("window", self.window, 3, 512)?;
-        within("world", self.world, self.window, 1024)?;
-        within("input_channels", self.input_channels, 1, 16)?;
-        within("decoder_layers", self.decoder_layers, 1, 16)
+    /// The first field that is out of range.
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        limits::check(&self.limits())
     }
 }

@@ -221,7 +221,8 @@ fn read_sample_inner<T: Element>(g: &Geometry, map: &[T], origins: &[Origin], ou
                 let winner = &mut winner[i * width + from..][..len];
                 for ((out, winner), x) in out.iter_mut().zip(winner).zip(&row[at..at + len]) {
                     let x = x.widen();
-                    let better = v == 0 || x > *out;
+                    // A NaN wins and stays, so that the loss shows it.
+                    let better = v == 0 || x > *out || x.is_nan();
                     *out = if better { x } else { *out };
                     *winner = if better { v as u8 } else { *winner };
                 }

@@ -1,9 +1,12 @@
 //! `report.json`: what an evaluation of memory leaves behind. Versioned, closed, without paths.
 
+mod check;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use envs::untrusted;
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::{MemorySettings, Origin, RowSums};
@@ -13,6 +16,8 @@ use super::{FrameShape, recall};
 
 /// The version of the format that this code writes, and the only one it reads.
 pub const SCHEMA: u32 = 1;
+/// A report beyond this is refused before it is read; one of a thousand steps has a hundredth of it.
+const REPORT_BUDGET: u64 = 16 << 20;
 
 /// A report on what one or more models remember, beside the rows that need no learning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -188,6 +193,14 @@ pub enum ReportError {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// The file has the form of a memory report, but no evaluation can have made it.
+    #[error("{path} is not a memory report: {reason}")]
+    Inconsistent {
+        /// Which file.
+        path: PathBuf,
+        /// The field, and what is wrong with it.
+        reason: String,
+    },
     /// The file is a memory report of another version.
     #[error("{path} has memory report schema {found}, this version reads {SCHEMA}")]
     Schema {
@@ -287,14 +300,28 @@ impl MemoryReport {
     /// # Errors
     /// When the file cannot be read, is no report, or is one of another version.
     pub fn read_json(path: &Path) -> Result<Self, ReportError> {
-        let parse = |source| ReportError::Parse { path: path.into(), source };
-        let text = fs::read_to_string(path).map_err(|source| ReportError::Read { path: path.into(), source })?;
-        // The version first: a later one may have fields that this one would call unknown.
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(parse)?;
-        match value.get("schema").and_then(serde_json::Value::as_u64) {
-            Some(found) if found != u64::from(SCHEMA) => Err(ReportError::Schema { path: path.into(), found }),
-            _ => serde_json::from_str(&text).map_err(parse),
+        let read = untrusted::read(path, REPORT_BUDGET);
+        Self::parse(&read.map_err(|source| ReportError::Read { path: path.into(), source })?, path)
+    }
+
+    /// Understands `text`, the content of `path`.
+    ///
+    /// # Errors
+    /// As [`MemoryReport::read_json`], but for reading.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, ReportError> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: Option<u64>,
         }
+        let parse = |source| ReportError::Parse { path: path.into(), source };
+        // The version first: a later one may have fields that this one would call unknown.
+        let version: Version = serde_json::from_slice(text).map_err(parse)?;
+        if let Some(found) = version.schema.filter(|&found| found != u64::from(SCHEMA)) {
+            return Err(ReportError::Schema { path: path.into(), found });
+        }
+        let report: Self = serde_json::from_slice(text).map_err(parse)?;
+        report.check().map_err(|reason| ReportError::Inconsistent { path: path.into(), reason })?;
+        Ok(report)
     }
 }
 

@@ -156,6 +156,47 @@ fn read_takes_the_first_strongest_channel_of_the_window() {
     check_read::<Bf16>();
 }
 
+fn check_that_a_nan_wins<T: Element>() {
+    let g = Geometry { batch: 1, velocities: 4, world: 5, window: 3, features: 17 };
+    let origins = random_origins(&g, &mut random(5));
+    for bad in 0..g.velocities {
+        let plane = |v| if v == bad { f32::NAN } else { v as f32 };
+        let map: Vec<f32> = (0..g.planes()).flat_map(|v| vec![plane(v); g.padded_plane()]).collect();
+        let mut out = filled(g.picture(), Kind::Float, 7.0);
+        let mut winner = filled(g.picture(), Kind::Uint8, 7.0);
+        read::<T>(&g, &tensor::<T>(&map), &origins, &mut out, &mut winner);
+        assert!(values(&out).iter().all(|x| x.is_nan()), "the NaN of channel {bad} was lost");
+        assert!(values(&winner).iter().all(|v| *v as usize == bad), "its gradient would go elsewhere");
+    }
+}
+
+#[test]
+fn a_nan_in_any_channel_is_read() {
+    check_that_a_nan_wins::<f32>();
+    check_that_a_nan_wins::<Bf16>();
+}
+
+#[test]
+fn rounding_agrees_with_torch_and_keeps_what_is_not_finite() {
+    // Every upper half, with lower halves around the tie.
+    let finite: Vec<f32> = (0..=u32::from(u16::MAX))
+        .flat_map(|high| [0, 1, 0x7fff, 0x8000, 0x8001].map(|low| f32::from_bits(high << 16 | low)))
+        .filter(|x| x.is_finite())
+        .collect();
+    let ours: Vec<u32> = finite.iter().map(|x| Bf16::round(*x).widen().to_bits()).collect();
+    let torchs: Vec<u32> = rounded::<Bf16>(&finite).into_iter().map(f32::to_bits).collect();
+    assert!(ours == torchs);
+
+    // What a map may hold already, and what arithmetic makes.
+    for bits in (0..=u32::from(u16::MAX)).map(|high| high << 16).filter(|bits| !f32::from_bits(*bits).is_finite()) {
+        assert_eq!(Bf16::round(f32::from_bits(bits)).widen().to_bits(), bits);
+    }
+    let [zero, infinity] = [0.0f32, f32::INFINITY].map(std::hint::black_box);
+    for nan in [zero / zero, infinity - infinity, infinity * zero, -(zero / zero), (-1.0 - zero).sqrt(), f32::NAN] {
+        assert!(Bf16::round(nan).widen().is_nan(), "{:x}", nan.to_bits());
+    }
+}
+
 fn check_reverse<T: Element>() {
     let mut rng = random(3);
     for g in geometries() {

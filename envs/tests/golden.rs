@@ -1,0 +1,79 @@
+//! Bits written down: every machine, profile, compiler and version of a dependency has to give these.
+//!
+//! `scripts/test` runs this test without optimisation too. A change of trajectories that is meant raises the version in the
+//! env's id, and has new numbers here; a new env has its own.
+#![expect(clippy::unwrap_used, reason = "a test fails where a helper panics")]
+
+use std::sync::atomic::AtomicBool;
+
+use envs::collect::{CollectConfig, Truth};
+use envs::conformance::transitions;
+use envs::dataset::{Control, Dataset, Request, collect};
+use envs::policy::RandomWalk;
+use envs::registry::{Entry, entries};
+use envs::vector::{AutoresetMode, VectorConfig};
+use serde_json::json;
+use simulators::rng::Seed;
+
+/// Id; digest of its dataset of three episodes; blake3 of three episodes of random play.
+const GOLDEN: &[[&str; 3]] = &[
+    [
+        "MnistWorld-v0",
+        "1ff4da18cdc27fc5b09bb54f6439e1dfabafc35bf54a7c76bbe363e4254e11c3",
+        "111b1c8cfe2f52b6e5888c0e7284d9adaad9d91dec57354923c4545e4395a017",
+    ],
+    [
+        "MnistWorldTrack-v0",
+        "8ef272e5c996d095248ed6e662d9f882f5378c47ca9702bef69703267970b856",
+        "17d85573123d226f772e10b36aac8fe774745c9795a3864f3f71aece754d1f77",
+    ],
+    [
+        "Ant-v0",
+        "5eeab96b5062a54f18de7f600830841864dc0df3d0e73a68138f1f657a2784c2",
+        "7e96c97521319349b7eb4028177dc17e82a198ea1110d8409c50087d8017feac",
+    ],
+    [
+        "Hopper-v0",
+        "f7dc2993c759d26facf1d318dc00d333d641d67fdec2b4e8d8343bd7024e62a7",
+        "93019c223d5ac51469cb55a46efd0071eb6715284cd5b478f608acf82e907893",
+    ],
+    [
+        "CartPoleSwingUp-v0",
+        "cf16bfa8f51bdc9bec32337d33ee5d3bac121dcf7687e7f2122786351a7d3ca7",
+        "6d7332a1f6c7a225329e019916ced89537b7c8416d4da083a8a11032e25f5194",
+    ],
+    [
+        "DoublePendulum-v0",
+        "a3e5a5974e1baa414d60681dc5dc25abf7bc4a0fd349a5de04f5b9fb8572373e",
+        "a6ee05919eae8b783e639355d78460050c21e814bafe59fffc87d2c8c82add5e",
+    ],
+];
+
+const SEED: Seed = Seed(7);
+
+fn dataset(entry: &Entry) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let source = entry.source(&json!({}), &CollectConfig { seed: SEED, truth: Truth::Full }).unwrap();
+    let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
+    collect(&*source, folder.path(), Request::episodes(3), control).unwrap();
+    Dataset::open(folder.path()).unwrap().digest()
+}
+
+/// Every frame, action, reward and end of episodes 0 to 2, and the state that is left.
+fn play(entry: &Entry) -> String {
+    let vector = VectorConfig { num_envs: 2, seed: SEED, autoreset: AutoresetMode::SameStep, max_steps: None };
+    let mut envs = entry.make(&json!({}), &vector).unwrap();
+    let mut hasher = blake3::Hasher::new();
+    for step in transitions(&mut *envs, vector.autoreset, &mut RandomWalk::default(), 3).unwrap() {
+        hasher.update(&step.obs).update(&step.action).update(&step.reward.to_le_bytes());
+        hasher.update(&[step.stop.terminated.into(), step.stop.truncated.into()]).update(&step.next_obs);
+    }
+    let state = serde_json::to_value(envs.snapshot()).unwrap()["rows"].to_string();
+    hasher.update(state.as_bytes()).finalize().to_string()
+}
+
+#[test]
+fn every_registered_env_gives_the_bits_that_were_written_down() {
+    let found: Vec<_> = entries().iter().map(|entry| [entry.id.to_owned(), dataset(entry), play(entry)]).collect();
+    assert_eq!(found, GOLDEN);
+}
