@@ -221,6 +221,14 @@ pub enum EnvError {
         /// How many rows went wrong at once; the one described is the first.
         rows: usize,
     },
+    /// The env cannot be differentiated.
+    #[error("{env} has no gradients: its steps cannot be differentiated; envs that have: {known}")]
+    NoGradients {
+        /// Id of the env.
+        env: String,
+        /// Those that have.
+        known: String,
+    },
     /// A snapshot of another batch.
     #[error("{env}: snapshot field `{field}` is {found}, this batch has {expected}")]
     Snapshot {

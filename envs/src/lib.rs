@@ -10,6 +10,7 @@ pub mod collect;
 pub mod conformance;
 pub mod coverage;
 pub mod dataset;
+pub mod differentiable;
 pub mod env;
 #[cfg(feature = "gymnasium-rs")]
 pub mod gymnasium_rs;

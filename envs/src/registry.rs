@@ -6,9 +6,10 @@ use simulators::limits::Limit;
 
 use crate::collect::{CollectConfig, CollectError, MnistWorldSource, RandomWalkSource};
 use crate::dataset::EpisodeSource;
+use crate::differentiable::DifferentiableEnv;
 use crate::env::{Env, EnvError};
 use crate::rollout::{Inputs, Options, Outputs, RolloutError};
-use crate::tasks::articulated::{Ant, Articulated, CartPole, Creature, DoublePendulum, Hopper};
+use crate::tasks::articulated::{Ant, Articulated, CartPole, Creature, DoublePendulum, Hopper, differentiable};
 use crate::tasks::mnist_world::MnistWorldEnv;
 use crate::tasks::mnist_world_track::MnistWorldTrackEnv;
 use crate::vector::{BatchEnv, VectorConfig, VectorEnv};
@@ -35,6 +36,7 @@ pub trait Task: Env + Clone {
 }
 
 type Make = fn(&Value, &VectorConfig) -> Result<Box<dyn BatchEnv>, EnvError>;
+type MakeDifferentiable = fn(&Value, &VectorConfig) -> Result<Box<dyn DifferentiableEnv>, EnvError>;
 type Roll = fn(&Value, &Inputs, Options) -> Result<Outputs, RolloutError>;
 type MakeSource = fn(&Value, &CollectConfig) -> Result<Box<dyn EpisodeSource>, CollectError>;
 
@@ -52,6 +54,7 @@ pub struct Entry {
     make: Make,
     source: MakeSource,
     rollout: Option<Roll>,
+    differentiable: Option<MakeDifferentiable>,
 }
 
 /// The registered tasks.
@@ -118,13 +121,18 @@ impl Entry {
             make: |config, vector| Ok(Box::new(VectorEnv::new(vector, &build::<T>(config)?)?)),
             source,
             rollout: None,
+            differentiable: None,
         }
     }
 
-    /// A task of an articulated body: collected in random actions, and rolled out from outside.
+    /// A task of an articulated body: collected in random actions, rolled out from outside, and with gradients.
     const fn of_body<C: Creature>() -> Self {
         let rollout: Roll = |config, inputs, options| build::<Articulated<C>>(config)?.rollout(inputs, options);
-        Self { rollout: Some(rollout), ..Self::of::<Articulated<C>>(random_walk::<Articulated<C>>) }
+        Self {
+            rollout: Some(rollout),
+            differentiable: Some(|config, vector| differentiable(&build::<Articulated<C>>(config)?, vector)),
+            ..Self::of::<Articulated<C>>(random_walk::<Articulated<C>>)
+        }
     }
 
     /// Rolls states and actions out, where the env's state is a vector.
@@ -162,6 +170,22 @@ impl Entry {
     /// An unknown field, a wrong type, a value out of range, or a file that cannot be read.
     pub fn make(&self, config: &Value, vector: &VectorConfig) -> Result<Box<dyn BatchEnv>, EnvError> {
         (self.make)(config, vector)
+    }
+
+    /// Builds `N` envs that gradients can be pulled back through; they reset in the same step, whatever `vector` says.
+    ///
+    /// # Errors
+    /// An env that has no gradients; the error lists those that do. Otherwise as [`Entry::make`].
+    pub fn differentiable(
+        &self,
+        config: &Value,
+        vector: &VectorConfig,
+    ) -> Result<Box<dyn DifferentiableEnv>, EnvError> {
+        let Some(make) = self.differentiable else {
+            let known: Vec<_> = entries().iter().filter(|e| e.differentiable.is_some()).map(|e| e.id).collect();
+            return Err(EnvError::NoGradients { env: self.id.to_owned(), known: known.join(", ") });
+        };
+        make(config, vector)
     }
 
     /// The collector of this task: episodes for a dataset.

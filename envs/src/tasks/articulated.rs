@@ -7,6 +7,7 @@ mod ant;
 mod hopper;
 mod pendulum;
 mod roll;
+mod window;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use simulators::rng::Rng;
 pub use ant::{Ant, AntConfig};
 pub use hopper::{Hopper, HopperConfig};
 pub use pendulum::{CartPole, DoublePendulum, PendulumConfig};
+pub(crate) use window::differentiable;
 
 use super::mnist_world::refused;
 use crate::buffer::Dtype;
