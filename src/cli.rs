@@ -45,7 +45,7 @@ pub enum Command {
     Collect(CollectArgs),
     /// Look at a dataset, check it, repair it, merge its parts.
     Data(DataArgs),
-    /// Train a world model on a dataset.
+    /// Train a world model on a dataset, or a policy in an environment.
     Train(TrainArgs),
     /// Measure a model's memory, or a policy's returns.
     Eval(EvalArgs),
@@ -219,13 +219,18 @@ pub enum DataCommand {
 #[command(after_help = "Examples:
   mindseye train flowm --data data/tiny --preset tiny --out runs/tiny
   mindseye train flowm --data data/train --preset small --set model.v_range=0 --out runs/no_vc
-  mindseye train flowm --data data/train --out runs/tiny --resume")]
+  mindseye train flowm --data data/train --out runs/tiny --resume
+  mindseye train shac --env cartpole-swing-up --preset cartpole --out runs/cartpole
+  mindseye train shac --env ant --preset ant --set shac.epochs=250 --out runs/ant")]
 pub struct TrainArgs {
-    /// The model: flowm or `linear_rnn`.
+    /// The model: flowm or `linear_rnn`, which learn from a dataset; or shac, a policy that learns in an environment.
     pub model: String,
     /// The dataset.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "env")]
+    pub data: Option<PathBuf>,
+    /// The environment of a policy: one that has gradients.
+    #[arg(long, value_name = "ENV", conflicts_with_all = ["data", "start_from"])]
+    pub env: Option<String>,
     /// The run's folder.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -299,9 +304,12 @@ pub struct MemoryArgs {
 pub struct PolicyArgs {
     /// The environment.
     pub env: String,
-    /// random, or oracle where the environment has one.
+    /// random, oracle where the environment has one, or the folder of a run of `train shac`.
     #[arg(long, default_value = "random")]
     pub policy: String,
+    /// Let a trained policy explore as in training, instead of doing what it finds best.
+    #[arg(long)]
+    pub stochastic: bool,
     /// Episodes, one each.
     #[arg(long, default_value_t = 100, value_parser = whole::<u64>(100, 1 << 32), allow_negative_numbers = true)]
     pub episodes: u64,

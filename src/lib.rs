@@ -6,6 +6,7 @@ pub mod cli;
 mod commands;
 pub mod failure;
 mod memory;
+mod policies;
 pub mod run_config;
 mod run_dir;
 pub mod size;

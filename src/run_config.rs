@@ -30,6 +30,14 @@ pub const FLOWM: &[Preset] = &[
 /// Presets of `mindseye train linear_rnn`.
 pub const LINEAR_RNN: &[Preset] = &[("tiny", include_str!("../configs/linear_rnn/tiny.toml"))];
 
+/// Presets of `mindseye train shac`.
+pub const SHAC: &[Preset] = &[
+    ("ant", include_str!("../configs/shac/ant.toml")),
+    ("ant_diffrl", include_str!("../configs/shac/ant_diffrl.toml")),
+    ("hopper", include_str!("../configs/shac/hopper.toml")),
+    ("cartpole", include_str!("../configs/shac/cartpole.toml")),
+];
+
 /// Presets of `mindseye collect mnist-world`.
 pub const MNIST_WORLD: &[Preset] = &[
     ("dynamic_po", include_str!("../configs/mnist_world/dynamic_po.toml")),

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use agents::train::PolicyConfig;
 use anyhow::Result;
 use envs::dataset::Dataset;
 use envs::storage::{self, At, Storage};
 use envs::untrusted;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use simulators::limits::OutOfRange;
 use world_models::checkpoint::{Checkpoint, complete};
 use world_models::train::RunConfig;
 
@@ -64,15 +67,27 @@ impl RunDir {
         Ok(Checkpoint::newest(&self.checkpoints())?)
     }
 
-    /// The configuration it was begun with.
+    /// The configuration it was begun with, if that is one of a world model's training.
     ///
     /// # Errors
     /// If the file is missing, not one, or of a run that cannot be.
     pub fn config(&self) -> Result<RunConfig> {
+        self.config_as(RunConfig::validate)
+    }
+
+    /// The configuration it was begun with, if that is one of a policy's training.
+    ///
+    /// # Errors
+    /// As [`RunDir::config`].
+    pub fn policy_config(&self) -> Result<PolicyConfig> {
+        self.config_as(PolicyConfig::validate)
+    }
+
+    fn config_as<T: DeserializeOwned>(&self, validate: fn(&T) -> Result<(), OutOfRange>) -> Result<T> {
         let path = self.path.join("config.json");
         let text = untrusted::read(&path, BUDGET).at("read", &path)?;
-        let config: RunConfig = serde_json::from_slice(&text).map_err(|e| usage(format!("{}: {e}", path.display())))?;
-        config.validate().map_err(|e| usage(format!("{}: {e}", path.display())))?;
+        let config: T = serde_json::from_slice(&text).map_err(|e| usage(format!("{}: {e}", path.display())))?;
+        validate(&config).map_err(|e| usage(format!("{}: {e}", path.display())))?;
         Ok(config)
     }
 
@@ -83,7 +98,7 @@ impl RunDir {
     pub fn begin(
         &self,
         storage: &dyn Storage,
-        config: &RunConfig,
+        config: &(impl Serialize + ?Sized),
         dataset: &Value,
         start_from: Option<&Path>,
     ) -> Result<()> {
@@ -93,7 +108,7 @@ impl RunDir {
             "version": VERSION,
             "git_revision": git_revision(),
             "argv": std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>(),
-            "seed": config.seed,
+            "seed": serde_json::to_value(config)?["seed"],
             "threads": rayon::current_num_threads(),
             "dataset": dataset,
             "start_from": start_from,
@@ -108,11 +123,11 @@ impl RunDir {
     ///
     /// # Errors
     /// If the folder cannot be written.
-    pub fn write_config(&self, storage: &dyn Storage, config: &RunConfig) -> Result<()> {
+    pub fn write_config(&self, storage: &dyn Storage, config: &(impl Serialize + ?Sized)) -> Result<()> {
         self.write(storage, "config.json", config)
     }
 
-    fn write(&self, storage: &dyn Storage, file: &str, value: &impl Serialize) -> Result<()> {
+    fn write(&self, storage: &dyn Storage, file: &str, value: &(impl Serialize + ?Sized)) -> Result<()> {
         let text = serde_json::to_string_pretty(value)? + "\n";
         Ok(storage::replace(storage, &self.path.join(file), text.as_bytes())?)
     }
@@ -146,24 +161,42 @@ impl RunDir {
     pub fn check_origin(&self, dataset: &Dataset, threads: usize) -> Result<Vec<String>> {
         let begun = self.origin()?;
         let digest = dataset.digest();
-        if begun.dataset.digest != digest {
+        let Some(of) = &begun.dataset else {
+            return Err(usage(format!("--resume: {} was begun without a dataset", self.path.display())));
+        };
+        if of.digest != digest {
             let data = dataset.dir().display().to_string();
             let refusal = Usage::worded(format!("--resume: {} was begun with another dataset", self.path.display()));
             let difference = |field: &str, old: String, new: String| Difference { field: field.to_owned(), old, new };
             let differences = vec![
-                difference("dataset.digest", begun.dataset.digest, digest),
-                difference("dataset.episodes", begun.dataset.episodes.to_string(), dataset.len().to_string()),
+                difference("dataset.digest", of.digest.clone(), digest),
+                difference("dataset.episodes", of.episodes.to_string(), dataset.len().to_string()),
             ];
             return Err(refusal.field("--data").value(data).differing(differences).into());
         }
+        Ok(begun.changed(threads))
+    }
+
+    /// As [`RunDir::check_origin`], of a run that learns from no dataset.
+    ///
+    /// # Errors
+    /// If `run.json` is missing or damaged.
+    pub fn check_machine(&self, threads: usize) -> Result<Vec<String>> {
+        Ok(self.origin()?.changed(threads))
+    }
+}
+
+impl Origin {
+    /// What may change the last bits of the weights, a line each.
+    fn changed(&self, threads: usize) -> Vec<String> {
         let mut changed = Vec::new();
-        if begun.threads != threads {
-            changed.push(format!("threads: {} -> {threads}", begun.threads));
+        if self.threads != threads {
+            changed.push(format!("threads: {} -> {threads}", self.threads));
         }
-        if begun.version != VERSION {
-            changed.push(format!("version: {} -> {VERSION}", begun.version));
+        if self.version != VERSION {
+            changed.push(format!("version: {} -> {VERSION}", self.version));
         }
-        Ok(changed)
+        changed
     }
 }
 
@@ -174,7 +207,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 struct Origin {
     version: String,
     threads: usize,
-    dataset: DatasetOrigin,
+    dataset: Option<DatasetOrigin>,
     #[serde(default)]
     start_from: Option<PathBuf>,
 }
@@ -192,9 +225,9 @@ fn git_revision() -> Option<String> {
 }
 
 /// The fields in which two configurations differ.
-pub fn differences(old: &RunConfig, new: &RunConfig) -> Vec<Difference> {
+pub fn differences<T: Serialize>(old: &T, new: &T) -> Vec<Difference> {
     let mut found = Vec::new();
-    let value = |config: &RunConfig| serde_json::to_value(config).expect("a configuration is plain data");
+    let value = |config: &T| serde_json::to_value(config).expect("a configuration is plain data");
     compare("", &value(old), &value(new), &mut found);
     found
 }

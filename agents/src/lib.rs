@@ -1,8 +1,17 @@
-//! Policies and how well they do: [`evaluate()`] plays a policy and reports its returns.
+//! Policies and how well they do: [`shac`] trains them through differentiable simulators, [`evaluate()`] plays a policy and
+//! reports its returns.
 //!
-//! Scripted policies live in [`envs::policy`], below anything that learns; learned ones will live here and implement the
-//! same trait, so that both are judged by the same numbers.
+//! Scripted policies live in [`envs::policy`], below anything that learns; a trained one ([`Learned`]) implements the same
+//! trait, so that both are judged by the same numbers.
 
+mod actor;
 mod evaluate;
+mod learned;
+mod moments;
+pub mod returns;
+pub mod shac;
+pub mod train;
 
 pub use evaluate::{Evaluation, EvaluationError, MIN_EPISODES, bytes, evaluate};
+pub use learned::Learned;
+pub use moments::Moments;

@@ -30,9 +30,9 @@ pub enum PolicyError {
     #[error("the policy {policy} acts in {acts_in} only, this is {env}")]
     WrongEnv {
         /// Name of the policy.
-        policy: &'static str,
+        policy: String,
         /// Id of the env it was made for.
-        acts_in: &'static str,
+        acts_in: String,
         /// Id of this env.
         env: String,
     },
@@ -49,15 +49,18 @@ pub enum PolicyError {
     Env(#[from] EnvError),
 }
 
-/// The policy's own stream of each row's episode, `(seed, Policy, k)`, from the episode's first action on.
+/// A policy's own stream of each row's episode, `(seed, Policy, k)`, from the episode's first action on.
 #[derive(Default)]
-struct EpisodeStreams {
+pub struct EpisodeStreams {
     rows: Vec<Option<(Seed, u64, Rng)>>,
 }
 
 impl EpisodeStreams {
     /// The stream of row `index`, and whether its episode has just begun.
-    fn row(&mut self, envs: &dyn BatchEnv, index: usize) -> (&mut Rng, bool) {
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&mut self, envs: &dyn BatchEnv, index: usize) -> (&mut Rng, bool) {
         self.rows.resize_with(envs.num_envs(), || None);
         let (seed, Row { episode, steps, .. }) = (envs.seed(), envs.row(index));
         let row = &mut self.rows[index];
@@ -182,6 +185,7 @@ fn camera_moves<'a>(envs: &dyn BatchEnv, actions: &'a mut Buffer) -> Result<&'a 
 
 /// The env of a row, if it is the one this policy was made for.
 fn downcast<'a, T: Task>(envs: &'a dyn BatchEnv, row: usize, policy: &'static str) -> Result<&'a T, PolicyError> {
-    let wrong = || PolicyError::WrongEnv { policy, acts_in: T::ID, env: envs.spec().id.clone() };
+    let wrong =
+        || PolicyError::WrongEnv { policy: policy.to_owned(), acts_in: T::ID.to_owned(), env: envs.spec().id.clone() };
     envs.row(row).env.downcast_ref().ok_or_else(wrong)
 }

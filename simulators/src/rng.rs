@@ -69,6 +69,8 @@ pub enum Purpose {
     Clips = 3,
     /// Initial weights; index = network.
     Weights = 4,
+    /// Exploration noise of a policy in training; index = update.
+    Noise = 5,
 }
 
 /// Bits of a stream number that hold the index; the purpose sits above them.

@@ -6,10 +6,8 @@ use agents::{EvaluationError, evaluate};
 use anyhow::{Context, Result};
 use envs::dataset::{Clips, Dataset, Window};
 use envs::env::EnvError;
-use envs::policy::{Policy, RandomWalk, TrackOracle};
 use envs::registry::find;
 use envs::vector::MAX_ENVS;
-use serde_json::json;
 use simulators::rng::Seed;
 use world_models::clips::ClipLoader;
 use world_models::evaluate::{Questions, evaluate_memory};
@@ -25,6 +23,7 @@ use crate::cli::{EvalArgs, EvalCommand, MemoryArgs, PolicyArgs};
 use crate::commands::train::check_columns;
 use crate::failure::{Usage, dataset_refused, usage};
 use crate::memory::memory;
+use crate::policies;
 use crate::run_dir::RunDir;
 use crate::terminal::{Progress, bytes};
 
@@ -126,18 +125,12 @@ fn frames_to_ask(args: &MemoryArgs, config: &RunConfig, dataset: &Dataset) -> Re
     Ok((context, horizon))
 }
 
-/// Plays a policy that needs no training.
+/// Plays a policy.
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 fn policy(args: &PolicyArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
-    let mut policy: Box<dyn Policy> = match args.policy.as_str() {
-        "random" => Box::new(RandomWalk::default()),
-        "oracle" => Box::new(TrackOracle),
-        other => {
-            return Err(Usage::argument("--policy", other, "there is no such policy").allowed("random, oracle").into());
-        }
-    };
-    let (config, episodes) = (json!({}), args.episodes as usize);
+    let (mut policy, config) = policies::named(&args.policy, args.stochastic, entry)?;
+    let episodes = args.episodes as usize;
     let each = agents::bytes(entry.id, &config, 1).map_err(refused)?;
     check_envs(args.envs, each, memory().map(|memory| memory.free))?;
     let found = evaluate(entry.id, &config, policy.as_mut(), episodes, Seed(args.seed), args.envs).map_err(refused)?;

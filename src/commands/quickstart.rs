@@ -85,7 +85,8 @@ fn recording(out: &Path, episodes: u64, seed: u64, set: &[&str]) -> CollectArgs 
 fn training(run: &RunDir, out: &Path) -> TrainArgs {
     TrainArgs {
         model: "flowm".into(),
-        data: out.join("data/train"),
+        data: Some(out.join("data/train")),
+        env: None,
         out: run.path().to_owned(),
         resume: run.exists(),
         start_from: None,

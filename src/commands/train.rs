@@ -1,5 +1,6 @@
-//! `mindseye train`: a world model on a dataset.
+//! `mindseye train`: a world model on a dataset, or a policy in an environment.
 
+mod policy;
 mod settings;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use anyhow::Result;
 use envs::dataset::{Clips, Dataset};
 use envs::storage::{self, Lock};
 use serde_json::json;
-use settings::Asked;
+use settings::{Asked, SHAC};
 use world_models::clips::ClipLoader;
 use world_models::libtorch::{self, Device};
 use world_models::train::{self as training, Event, Outcome, train};
@@ -24,7 +25,16 @@ use crate::terminal::{self, Progress};
 /// Trains, or continues a run.
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 pub fn run(args: &TrainArgs, threads: usize, json: bool) -> Result<()> {
-    let dataset = Arc::new(Dataset::open(&args.data).map_err(|error| dataset_refused("--data", &args.data, error))?);
+    if args.model == SHAC {
+        return policy::run(args, threads, json);
+    }
+    let Some(data) = &args.data else {
+        let problem = format!("{} learns from a dataset", args.model);
+        let advice = "give it one with --data; policies learn in an environment: `mindseye train shac --env ...`";
+        let env = args.env.as_deref().unwrap_or_default();
+        return Err(Usage::argument("--env", env, problem).suggest(Some(advice)).into());
+    };
+    let dataset = Arc::new(Dataset::open(data).map_err(|error| dataset_refused("--data", data, error))?);
     let run = RunDir::at(&args.out);
     let begun = (args.resume && run.exists()).then(|| run.config()).transpose()?;
     let asked = Asked::new(args, &dataset, begun.as_ref())?;
@@ -111,6 +121,20 @@ fn run_training(
 /// # Errors
 /// Another run is there, or what is there may not go on like this.
 fn may_begin(run: &RunDir, asked: &Asked, dataset: &Dataset, args: &TrainArgs, threads: usize) -> Result<Vec<String>> {
+    if !check_place(run, args)? {
+        return Ok(Vec::new());
+    }
+    let changed = asked.check_run(&run.config()?, run.path())?;
+    let mut lines: Vec<String> = changed.iter().map(ToString::to_string).collect();
+    lines.extend(run.check_origin(dataset, threads)?);
+    Ok(lines)
+}
+
+/// Whether a run is there that this command may go on with.
+///
+/// # Errors
+/// Another run is there, or something else.
+fn check_place(run: &RunDir, args: &TrainArgs) -> Result<bool> {
     let path = run.path().display();
     let refused = |problem: &str, advice: Option<&str>| {
         Usage::worded(format!("{path}: {problem}")).field("--out").value(path.to_string()).suggest(advice)
@@ -118,17 +142,11 @@ fn may_begin(run: &RunDir, asked: &Asked, dataset: &Dataset, args: &TrainArgs, t
     if run.path().is_file() {
         return Err(refused("it is a file; a run is a folder", None).into());
     }
-    if !run.exists() {
-        return Ok(Vec::new());
-    }
-    if !args.resume {
+    if run.exists() && !args.resume {
         let advice = "add --resume to go on with it, or choose another --out";
         return Err(refused("there is a run already", Some(advice)).into());
     }
-    let changed = asked.check_run(&run.config()?, run.path())?;
-    let mut lines: Vec<String> = changed.iter().map(ToString::to_string).collect();
-    lines.extend(run.check_origin(dataset, threads)?);
-    Ok(lines)
+    Ok(run.exists())
 }
 
 /// Shows what the training loop tells.

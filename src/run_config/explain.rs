@@ -39,6 +39,13 @@ impl Fault {
         Self { path: String::new(), cause }
     }
 
+    /// The same fault, seen from outside the group it lies in.
+    #[must_use]
+    pub fn within(self, group: &str) -> Self {
+        let path = if self.path.is_empty() { group.to_owned() } else { dotted(group, &self.path) };
+        Self { path, ..self }
+    }
+
     /// The configuration of type `T` that a table is, or where it is not one.
     ///
     /// # Errors

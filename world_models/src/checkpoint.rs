@@ -154,6 +154,21 @@ fn tensors_to_bytes(tensors: &Named) -> Vec<u8> {
     safetensors::serialize(views, Some(metadata)).expect("names are unique and views valid")
 }
 
+/// What a checkpoint is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a, C, S> {
+    /// Updates done; also the number of the checkpoint.
+    pub update: u64,
+    /// What the model is built from.
+    pub config: &'a C,
+    /// What a run needs beside weights and moments to go on exactly where it stopped.
+    pub state: &'a S,
+    /// Weights.
+    pub model: &'a Named,
+    /// Moments.
+    pub optimizer: &'a Named,
+}
+
 /// Saves a checkpoint in the folder `checkpoints`, makes `last` point to it, and removes earlier ones but the newest `keep`,
 /// itself included.
 ///
@@ -162,23 +177,21 @@ fn tensors_to_bytes(tensors: &Named) -> Vec<u8> {
 pub fn save(
     storage: &dyn Storage,
     checkpoints: &Path,
-    progress: Progress,
-    config: &impl Serialize,
-    model: &Named,
-    optimizer: &Named,
+    parts: &Parts<'_, impl Serialize, impl Serialize>,
     keep: usize,
 ) -> Result<PathBuf, CheckpointError> {
+    let &Parts { update, config, state, model, optimizer } = parts;
     if let Some((name, _)) = model.iter().chain(optimizer).find(|(_, tensor)| !is_finite(tensor)) {
-        let (path, name, update) = (checkpoints.to_owned(), name.clone(), progress.update);
+        let (path, name) = (checkpoints.to_owned(), name.clone());
         return Err(CheckpointError::NotFinite { path, name, update });
     }
     let files: [(&str, Vec<u8>); 4] = [
         (CONFIG, json(config)),
         (MODEL, tensors_to_bytes(model)),
         (OPTIMIZER, tensors_to_bytes(optimizer)),
-        (STEP, json(&progress)),
+        (STEP, json(state)),
     ];
-    let name = format!("{:06}", progress.update);
+    let name = format!("{update:06}");
     let (place, temporary) = (checkpoints.join(&name), checkpoints.join(format!(".{name}.tmp")));
     sweep(storage, checkpoints)?;
     if let Err(error) = write_files(storage, &temporary, &files) {
@@ -194,7 +207,7 @@ pub fn save(
     storage.sync_folder(checkpoints).at("sync", checkpoints)?;
     point_last(storage, checkpoints, Path::new(&name))?;
     // Later ones were passed over as damaged; they must not push out what is whole.
-    let so_far = complete(checkpoints)?.into_iter().filter(|&number| number <= progress.update);
+    let so_far = complete(checkpoints)?.into_iter().filter(|&number| number <= update);
     for old in so_far.rev().skip(keep.max(1)) {
         put_aside(storage, checkpoints, &format!("{old:06}"))?;
     }
@@ -311,7 +324,8 @@ mod tests {
 
     fn saved(dir: &Path, update: u64, values: &[f32]) -> PathBuf {
         let progress = Progress { update, draws: 8 * update, ..Progress::default() };
-        save(&Disk, dir, progress, &"config", &named(values), &named(&[0.0]), 2).unwrap()
+        let (model, optimizer) = (&named(values), &named(&[0.0]));
+        save(&Disk, dir, &Parts { update, config: &"config", state: &progress, model, optimizer }, 2).unwrap()
     }
 
     #[test]
@@ -381,8 +395,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         saved(dir.path(), 1, &[1.0]);
         for (model, moments) in [([f32::NAN], [0.0]), ([1.0], [f32::INFINITY])] {
-            let progress = Progress { update: 2, draws: 16, ..Progress::default() };
-            let error = save(&Disk, dir.path(), progress, &"config", &named(&model), &named(&moments), 1).unwrap_err();
+            let (model, optimizer) = (&named(&model), &named(&moments));
+            let parts = Parts { update: 2, config: &"config", state: &Progress::default(), model, optimizer };
+            let error = save(&Disk, dir.path(), &parts, 1).unwrap_err();
             assert!(error.to_string().contains("after 2 updates tensor `w` is not finite"), "{error}");
             assert_eq!(complete(dir.path()).unwrap(), [1], "the one before it is kept");
         }

@@ -14,7 +14,10 @@ pub mod libtorch;
 pub mod linear_rnn;
 pub mod memory;
 pub mod metrics;
+pub mod mlp;
 pub mod nonfinite;
 pub mod registry;
 pub mod tensorboard;
 pub mod train;
+
+mod raw;

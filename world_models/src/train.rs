@@ -17,7 +17,7 @@ use tch::{Device, nn};
 
 use crate::adam::{Adam, AdamConfig};
 use crate::belief::WorldModel;
-use crate::checkpoint::{self, Checkpoint, CheckpointError, Progress, Unlogged};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Parts, Progress, Unlogged};
 use crate::clips::{ClipError, ClipLoader};
 use crate::libtorch::DeviceChoice;
 use crate::metrics::MetricsLog;
@@ -309,7 +309,9 @@ pub struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    fn checkpoints(&self) -> PathBuf {
+    /// Where its checkpoints are.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
         self.run.join("checkpoints")
     }
 }
@@ -459,7 +461,9 @@ fn save(
 ) -> Result<PathBuf, TrainError> {
     log.sync()?;
     let keep = config.train.keep_checkpoints;
-    Ok(checkpoint::save(folder.storage, &folder.checkpoints(), progress, config, weights, &adam.state(), keep)?)
+    let (state, optimizer) = (&progress, &adam.state());
+    let parts = Parts { update: progress.update, config, state, model: weights, optimizer };
+    Ok(checkpoint::save(folder.storage, &folder.checkpoints(), &parts, keep)?)
 }
 
 #[cfg(test)]

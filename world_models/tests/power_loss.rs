@@ -17,7 +17,7 @@ use recorder::{Luck, Recorder};
 use serde_json::{Value, json};
 use simulators::rng::{Purpose, Seed, stream};
 use tch::{Device, Tensor};
-use world_models::checkpoint::{Checkpoint, Named, Progress, complete, save};
+use world_models::checkpoint::{Checkpoint, Named, Parts, Progress, complete, save};
 use world_models::clips::ClipLoader;
 use world_models::linear_rnn::LinearRnnConfig;
 use world_models::registry::WorldModelConfig;
@@ -55,7 +55,9 @@ fn numbers(update: u64) -> Named {
 fn save_from(recorder: &Recorder, first: u64) {
     for update in first..=SAVES {
         let progress = Progress { update, ..Progress::default() };
-        if save(recorder, recorder.root(), progress, &"config", &numbers(update), &numbers(update), KEEP).is_err() {
+        let numbers = &numbers(update);
+        let parts = Parts { update, config: &"config", state: &progress, model: numbers, optimizer: numbers };
+        if save(recorder, recorder.root(), &parts, KEEP).is_err() {
             return;
         }
         recorder.mark(update);

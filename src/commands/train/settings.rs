@@ -22,6 +22,8 @@ const MAY_CHANGE: [&str; 5] =
     ["train.log_every", "train.checkpoint_every", "train.keep_checkpoints", "train.nonfinite_limit", "train.device"];
 /// The models, and the presets of each.
 const MODELS: [(&str, &[Preset]); 2] = [("flowm", FLOWM), ("linear_rnn", LINEAR_RNN)];
+/// The policy that can be trained.
+pub const SHAC: &str = "shac";
 /// Numbers of an action that models take, `(dx, dy)`.
 const ACTION: usize = 2;
 
@@ -39,9 +41,9 @@ impl Asked {
     pub fn new(args: &TrainArgs, dataset: &Dataset, begun: Option<&RunConfig>) -> Result<Self> {
         let model = args.model.as_str();
         let Some((_, presets)) = MODELS.iter().find(|(name, _)| *name == model) else {
-            let known = MODELS.map(|(name, _)| name).join(", ");
+            let known = MODELS.map(|(name, _)| name).into_iter().chain([SHAC]).collect::<Vec<_>>().join(", ");
             let refusal = Usage::worded(format!("no model is called `{model}`")).field("MODEL").value(model);
-            let nearest = run_config::nearest(model, MODELS.iter().map(|(name, _)| *name));
+            let nearest = run_config::nearest(model, MODELS.iter().map(|(name, _)| *name).chain([SHAC]));
             return Err(refusal.allowed(known).suggest(nearest).into());
         };
         // A run of another model has no fields to go on with; `check_run` says so.
@@ -56,7 +58,7 @@ impl Asked {
             base
         });
         let mut layered = run_config::merged(base, &args.layers, presets)?;
-        let from = if going_on { args.out.join("config.json") } else { args.data.join("dataset.json") };
+        let from = if going_on { args.out.join("config.json") } else { dataset.dir().join("dataset.json") };
         for field in ["model.window", "model.world", "model.input_channels"] {
             layered.comes_from(field, &from.display().to_string());
         }
@@ -65,14 +67,7 @@ impl Asked {
             let advice = kind.as_str().map(|kind| format!("say `mindseye train {kind}`"));
             return Err(layered.refusal("model.kind", &problem).allowed(format!("\"{model}\"")).suggest(advice).into());
         }
-        if let Some(seed) = args.seed {
-            let place = format!("--seed {seed}");
-            if let Some(other) = layered.given_in("seed").filter(|place| place.starts_with("--set")) {
-                let problem = format!("{place} cannot be used with {other}");
-                return Err(Usage::worded(problem).field("seed").suggest(Some("give one of them")).into());
-            }
-            layered.set("seed", Value::Integer(seed as i64), &place)?;
-        }
+        set_seed(&mut layered, args)?;
         let config = layered.resolve(Fault::of, RunConfig::limits)?;
         Ok(Self { config, layered })
     }
@@ -196,6 +191,20 @@ impl Asked {
         let refusal = self.layered.refusal("train.device", &problem).allowed("\"cpu\", \"auto\"");
         refusal.suggest(Some(CUDA_ADVICE)).into()
     }
+}
+
+/// Puts `--seed` above all layers.
+///
+/// # Errors
+/// If a single value says something of it too.
+pub fn set_seed(layered: &mut Layered, args: &TrainArgs) -> Result<()> {
+    let Some(seed) = args.seed else { return Ok(()) };
+    let place = format!("--seed {seed}");
+    if let Some(other) = layered.given_in("seed").filter(|place| place.starts_with("--set")) {
+        let problem = format!("{place} cannot be used with {other}");
+        return Err(Usage::worded(problem).field("seed").suggest(Some("give one of them")).into());
+    }
+    layered.set("seed", Value::Integer(seed as i64), &place)
 }
 
 /// The checkpoint whose weights a run begins with, once they are known to fit its model.

@@ -10,6 +10,8 @@ use super::{CONFIG, FORMAT, MODEL, OPTIMIZER, Progress, STEP};
 
 /// The most bytes of a JSON file of a checkpoint.
 pub(super) const JSON_BUDGET: u64 = 1 << 20;
+/// The most bytes of what a run needs to go on: some thousand envs are in it where a policy is trained.
+pub(super) const STATE_BUDGET: u64 = 16 << 20;
 /// The most bytes of a tensor file: a thousand million numbers.
 pub(super) const TENSORS_BUDGET: u64 = 4 << 30;
 /// The most bytes of the header of a tensor file.
@@ -74,7 +76,11 @@ impl Listing {
         let Files { config, model, optimizer, step } = serde_json::from_slice::<Manifest>(text).map_err(broken)?.files;
         let files = [(CONFIG, config), (MODEL, model), (OPTIMIZER, optimizer), (STEP, step)];
         for (file, listed) in &files {
-            let most = if file.ends_with("json") { JSON_BUDGET } else { TENSORS_BUDGET };
+            let most = match *file {
+                STEP => STATE_BUDGET,
+                file if file.ends_with("json") => JSON_BUDGET,
+                _ => TENSORS_BUDGET,
+            };
             if listed.bytes > most {
                 return Err(format!("{file}: {} bytes, at most {most} are read", listed.bytes));
             }

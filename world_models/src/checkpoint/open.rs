@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
-use super::contents::{self, JSON_BUDGET, Listing, Refusal};
+use super::contents::{self, JSON_BUDGET, Listing, Refusal, STATE_BUDGET};
 use super::{CONFIG, CheckpointError, MANIFEST, MODEL, Named, OPTIMIZER, Progress, STEP, complete, hex};
 
 /// A checkpoint on disk whose files are as they were written.
@@ -106,6 +106,12 @@ impl Checkpoint {
         CheckpointError::Content { path: self.path.join(CONFIG), reason: reason.to_string() }
     }
 
+    /// Says that what it has of the run is not of a run that can be gone on with.
+    #[must_use]
+    pub fn refuse_state(&self, reason: &impl ToString) -> CheckpointError {
+        CheckpointError::Content { path: self.path.join(STEP), reason: reason.to_string() }
+    }
+
     /// Where the run stood.
     ///
     /// # Errors
@@ -114,6 +120,16 @@ impl Checkpoint {
         let path = self.path.join(STEP);
         let text = untrusted::read(&path, JSON_BUDGET).at("read", &path)?;
         contents::progress(&text).map_err(|reason| CheckpointError::Content { path, reason })
+    }
+
+    /// What the run needs to go on, as its own kind of training keeps it.
+    ///
+    /// # Errors
+    /// If the file is not of that form.
+    pub fn state<T: DeserializeOwned>(&self) -> Result<T, CheckpointError> {
+        let path = self.path.join(STEP);
+        let text = untrusted::read(&path, STATE_BUDGET).at("read", &path)?;
+        serde_json::from_slice(&text).map_err(|error| CheckpointError::Content { path, reason: error.to_string() })
     }
 
     /// Copies the weights into `model`, name by name.

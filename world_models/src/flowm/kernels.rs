@@ -14,7 +14,7 @@
 use rayon::prelude::*;
 use tch::Tensor;
 
-use super::raw::{Element, slice, slice_mut};
+use crate::raw::{Element, slice, slice_mut};
 
 /// The sizes a kernel needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

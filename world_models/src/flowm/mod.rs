@@ -7,7 +7,6 @@
 mod config;
 mod kernels;
 mod model;
-mod raw;
 mod unroll;
 mod weight_gradient;
 

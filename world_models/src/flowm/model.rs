@@ -259,7 +259,7 @@ impl WorldModel for Flowm {
     fn loss(&self, clip: &Clip) -> Tensor {
         let unrolled = self.config.cell == Cell::Flow && clip.frames.device() == tch::Device::Cpu;
         match (unrolled, self.config.precision) {
-            (true, Precision::Bf16) => self.unrolled_loss::<super::raw::Bf16>(clip),
+            (true, Precision::Bf16) => self.unrolled_loss::<crate::raw::Bf16>(clip),
             (true, Precision::F32) => self.unrolled_loss::<f32>(clip),
             (false, _) => self.taped_loss(clip),
         }

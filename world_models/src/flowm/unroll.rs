@@ -14,9 +14,9 @@ use tch::{Kind, Tensor};
 use super::config::WriteOrder;
 use super::kernels::{Origin, ReadGradient, advance, read, reverse};
 use super::model::{Flowm, circular_conv, decode};
-use super::raw::Element;
 use super::weight_gradient::WeightGradient;
 use crate::belief::Clip;
+use crate::raw::Element;
 
 /// Maps kept between updates, so that their memory is touched for the first time only once.
 #[derive(Debug, Default)]

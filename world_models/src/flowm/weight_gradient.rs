@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
 use super::kernels::Geometry;
-use super::raw::{Bf16, Element, slice};
+use crate::raw::{Bf16, Element, slice};
 
 /// Sums of weight gradients, `f32`.
 pub enum WeightGradient {

@@ -5,8 +5,8 @@ use rand::RngExt;
 use simulators::rng::{Purpose, Rng, Seed, stream};
 use tch::{Device, Kind};
 
-use super::super::raw::Bf16;
 use super::*;
+use crate::raw::Bf16;
 
 fn random(index: u64) -> Rng {
     stream(Seed(11), Purpose::World, index)

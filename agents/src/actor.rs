@@ -1,0 +1,180 @@
+//! The Gaussian actor of SHAC and PWM, and the centring and scaling of what it sees.
+
+use simulators::rng::Rng;
+use tch::{Kind, Tensor, nn};
+use world_models::mlp::{Mlps, Numbers, Tape, gradient};
+
+use crate::moments::{CLIP, Moments};
+use crate::shac::ActorConfig;
+
+/// `tanh(μ(x) + σ ε)`.
+#[derive(Debug)]
+pub struct Actor {
+    mean: Mlps,
+    /// `[A]`.
+    log_std: Tensor,
+    min_log_std: f64,
+}
+
+/// What [`Actor::pull_back`] needs of the actions.
+pub struct ActorTape {
+    inputs: Tensor,
+    mean: Tape,
+    noise: Tensor,
+    actions: Tensor,
+}
+
+impl ActorTape {
+    /// What the actor was given, `[B, in]`.
+    pub fn inputs(&self) -> Tensor {
+        self.inputs.shallow_clone()
+    }
+}
+
+impl Actor {
+    /// An actor from `inputs` numbers to `actions`, its weights made under `path`.
+    #[must_use]
+    pub fn new(path: &nn::Path<'_>, config: &ActorConfig, inputs: i64, actions: i64, rng: &mut Rng) -> Self {
+        let sizes = [&[inputs], config.hidden.as_slice(), &[actions]].concat();
+        let mean = Mlps::new(&(path / "mean"), 1, &sizes, config.activation, config.start, rng);
+        let log_std = path.var("log_std", &[actions], nn::Init::Const(config.initial_log_std));
+        Self { mean, log_std, min_log_std: config.min_log_std }
+    }
+
+    /// The likeliest actions `[B, A]` for inputs `x` `[B, in]`.
+    pub fn likeliest(&self, x: &Tensor) -> Tensor {
+        self.mean.run(x, Numbers::F32).0.squeeze_dim(0).tanh()
+    }
+
+    /// Actions `[B, A]` for inputs `x` `[B, in]` and standard normal `noise` `[B, A]`, and what the way back needs.
+    pub fn explore(&self, x: &Tensor, noise: Tensor) -> (Tensor, ActorTape) {
+        let (mean, tape) = self.mean.run(x, Numbers::F32);
+        let actions = tch::no_grad(|| (mean.squeeze_dim(0) + self.log_std.exp() * &noise).tanh());
+        (actions.shallow_clone(), ActorTape { inputs: x.shallow_clone(), mean: tape, noise, actions })
+    }
+
+    /// Adds the gradients of a number to those of the parameters, given that with respect to the actions, `[B, A]`; returns
+    /// that with respect to the inputs, `[B, in]`.
+    ///
+    /// # Panics
+    /// If the tape is of another actor.
+    pub fn pull_back(&self, tape: ActorTape, actions_bar: &Tensor) -> Tensor {
+        let ActorTape { mean, noise, actions, .. } = tape;
+        let bar = actions_bar * (1.0 - actions.square());
+        let deviation = tch::no_grad(|| self.log_std.exp());
+        let sum = (&bar * noise * deviation).sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
+        let _ = gradient(&self.log_std).g_add_(&sum);
+        self.mean.pull_back_to_x(mean, &bar.unsqueeze(0))
+    }
+
+    /// Lifts deviations that have fallen below their floor. The parameter itself is written: with a clamp in the function it
+    /// would have no gradient there, and the deviation could never rise again.
+    pub fn keep_exploring(&mut self) {
+        tch::no_grad(|| {
+            let _ = self.log_std.clamp_min_(self.min_log_std);
+        });
+    }
+
+    /// The mean deviation.
+    #[must_use]
+    pub fn deviation(&self) -> f64 {
+        tch::no_grad(|| self.log_std.exp().mean(Kind::Float).double_value(&[]))
+    }
+}
+
+/// Centres and scales observations by running moments, as tensors.
+#[derive(Debug)]
+pub struct Normaliser(Option<[Tensor; 2]>);
+
+impl Normaliser {
+    /// By these moments; by none, observations stay as they are.
+    #[must_use]
+    pub fn new(moments: Option<&Moments>) -> Self {
+        Self(moments.map(|moments| {
+            let floats = |values: &mut dyn Iterator<Item = f64>| {
+                Tensor::from_slice(&values.map(|x| x as f32).collect::<Vec<_>>())
+            };
+            [floats(&mut moments.mean.iter().copied()), floats(&mut moments.scales())]
+        }))
+    }
+
+    /// `[B, O]` to `[B, O]`.
+    pub fn apply(&self, obs: &Tensor) -> Tensor {
+        match &self.0 {
+            Some([mean, scale]) => ((obs - mean) * scale).clamp(-CLIP, CLIP),
+            None => obs.shallow_clone(),
+        }
+    }
+
+    /// The gradient with respect to observations, given what they became, `inputs`, and that with respect to it.
+    pub fn pull_back(&self, inputs: &Tensor, bar: &Tensor) -> Tensor {
+        match &self.0 {
+            Some([_, scale]) => bar * scale * inputs.abs().lt(CLIP),
+            None => bar.shallow_clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use rand_distr::{Distribution as _, StandardNormal};
+    use simulators::rng::{Purpose, Seed, stream};
+    use tch::Device;
+
+    fn random(rng: &mut Rng, shape: [i64; 2]) -> Tensor {
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| StandardNormal.sample(rng)).collect();
+        Tensor::from_slice(&values).view(shape)
+    }
+
+    #[test]
+    fn the_way_back_is_that_of_differences() {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let rng = &mut stream(Seed(4), Purpose::Weights, 0);
+        let config = ActorConfig { hidden: vec![24, 12], ..ActorConfig::default() };
+        let actor = Actor::new(&vs.root(), &config, 5, 3, rng);
+        let moments = Moments { count: 1.0, mean: vec![0.5; 5], variance: vec![0.3; 5] };
+        let normaliser = Normaliser::new(Some(&moments));
+        let (obs, noise, bar) = (random(rng, [6, 5]), random(rng, [6, 3]), random(rng, [6, 3]));
+        let objective = |obs: &Tensor| {
+            let (actions, _) = actor.explore(&normaliser.apply(obs), noise.shallow_clone());
+            (actions * &bar).sum(Kind::Double).double_value(&[])
+        };
+        let inputs = normaliser.apply(&obs);
+        let (_, tape) = actor.explore(&inputs, noise.shallow_clone());
+        let gradient = normaliser.pull_back(&inputs, &actor.pull_back(tape, &bar));
+        let difference = |more: f64, less: f64, width: f64| (more - less) / width;
+        for (row, column) in [(0, 0), (3, 4), (5, 2)] {
+            let moved = |by: f64| {
+                let moved = obs.copy();
+                let _ = moved.get(row).get(column).g_add_scalar_(by);
+                objective(&moved)
+            };
+            let expected = difference(moved(1e-2), moved(-1e-2), 2e-2);
+            let found = gradient.double_value(&[row, column]);
+            assert!((found - expected).abs() < 1e-2 * expected.abs().max(0.1), "{found}, not {expected}");
+        }
+        for (name, parameter) in vs.variables().into_iter().collect::<BTreeMap<_, _>>() {
+            let place = parameter.shallow_clone().detach().flatten(0, -1).get(1);
+            let moved = |by: f64| {
+                let _ = place.shallow_clone().g_add_scalar_(by);
+                let found = objective(&obs);
+                let _ = place.shallow_clone().g_add_scalar_(-by);
+                found
+            };
+            let expected = difference(moved(1e-2), moved(-1e-2), 2e-2);
+            let found = parameter.grad().flatten(0, -1).double_value(&[1]);
+            assert!((found - expected).abs() < 1e-2 * expected.abs().max(0.1), "{name}: {found}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_has_no_gradient() {
+        let normaliser = Normaliser::new(Some(&Moments { count: 1.0, mean: vec![0.0], variance: vec![1.0] }));
+        let inputs = normaliser.apply(&Tensor::from_slice(&[100.0f32, 1.0]).view([2, 1]));
+        let bar = normaliser.pull_back(&inputs, &Tensor::from_slice(&[1.0f32, 1.0]).view([2, 1]));
+        assert!(bar.double_value(&[0, 0]) == 0.0 && bar.double_value(&[1, 0]) > 0.9);
+    }
+}

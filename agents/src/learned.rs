@@ -1,0 +1,98 @@
+//! A trained policy, as whoever plays it sees it.
+
+use envs::buffer::Buffer;
+use envs::policy::{EpisodeStreams, Policy, PolicyError};
+use envs::registry::find;
+use envs::vector::BatchEnv;
+use rand_distr::{Distribution as _, StandardNormal};
+use simulators::rng::Seed;
+use tch::Tensor;
+use world_models::checkpoint::Checkpoint;
+
+use crate::actor::{Actor, Normaliser};
+use crate::shac::{Agent, State};
+use crate::train::{PolicyConfig, TrainError};
+
+/// The actor of a run's checkpoint.
+pub struct Learned {
+    actor: Actor,
+    normaliser: Normaliser,
+    config: PolicyConfig,
+    noise: Option<EpisodeStreams>,
+}
+
+/// Rows that the network takes at a time. Always so many, so that no row's last bits depend on how many others there are.
+const ROWS: usize = 64;
+
+impl Learned {
+    /// Takes the actor out of a checkpoint. A `stochastic` one explores as in training, with noise of its own for each
+    /// episode; otherwise it does what is likeliest.
+    ///
+    /// # Errors
+    /// If the checkpoint is not one of a policy, or its tensors do not fit.
+    pub fn open(checkpoint: &Checkpoint, stochastic: bool) -> Result<Self, TrainError> {
+        let config: PolicyConfig = checkpoint.config()?;
+        config.validate().map_err(|refusal| checkpoint.refuse_config(&refusal))?;
+        let vector = envs::vector::VectorConfig::default();
+        let env = find(&config.env.id)?.make(&config.env.config, &vector)?;
+        let [inputs, actions] = [env.spec().observation.size() as i64, env.spec().action.size() as i64];
+        let state: State = checkpoint.state()?;
+        if state.observations.as_ref().is_some_and(|moments| moments.mean.len() != inputs as usize) {
+            return Err(checkpoint.refuse_state(&"its moments are of another number of columns").into());
+        }
+        checkpoint.expect_parameters(config.shac.parameters([inputs, actions]))?;
+        let agent = Agent::new(&config.shac, Seed(0), [inputs, actions]);
+        checkpoint.load_model(&agent.model())?;
+        let normaliser = Normaliser::new(state.observations.as_ref());
+        Ok(Self { actor: agent.actor, normaliser, config, noise: stochastic.then(EpisodeStreams::default) })
+    }
+
+    /// The run it comes from.
+    #[must_use]
+    pub fn config(&self) -> &PolicyConfig {
+        &self.config
+    }
+}
+
+impl Policy for Learned {
+    fn act(&mut self, envs: &dyn BatchEnv, obs: &Buffer, actions: &mut Buffer) -> Result<(), PolicyError> {
+        let spec = envs.spec();
+        let wrong = || PolicyError::WrongEnv {
+            policy: "of this run".to_owned(),
+            acts_in: self.config.env.id.clone(),
+            env: spec.id.clone(),
+        };
+        let (o, a) = (spec.observation.size(), spec.action.size());
+        let fits = spec.id == self.config.env.id;
+        let (Some(obs), Some(actions), true) = (obs.get::<f32>(), actions.get_mut::<f32>(), fits) else {
+            return Err(wrong());
+        };
+        for first in (0..envs.num_envs()).step_by(ROWS) {
+            let rows = first..(first + ROWS).min(envs.num_envs());
+            let mut padded = vec![0.0f32; ROWS * o];
+            padded[..rows.len() * o].copy_from_slice(&obs[rows.start * o..rows.end * o]);
+            // What an episode that is over has shown need not be a number.
+            padded.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
+            let noise = self.noise.as_mut().map(|streams| {
+                let mut noise = vec![0.0f32; ROWS * a];
+                for (row, noise) in rows.clone().zip(noise.chunks_exact_mut(a)).filter(|(row, _)| !envs.row(*row).over)
+                {
+                    let (rng, _) = streams.row(envs, row);
+                    for x in noise {
+                        *x = StandardNormal.sample(rng);
+                    }
+                }
+                Tensor::from_slice(&noise).view([ROWS as i64, a as i64])
+            });
+            let inputs = self.normaliser.apply(&Tensor::from_slice(&padded).view([ROWS as i64, o as i64]));
+            let done = match noise {
+                Some(noise) => self.actor.explore(&inputs, noise).0,
+                None => self.actor.likeliest(&inputs),
+            };
+            let done = done.flatten(0, -1);
+            let done = Vec::<f32>::try_from(done).expect("a vector of floats");
+            actions[rows.start * a..rows.end * a].copy_from_slice(&done[..rows.len() * a]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! Actor and critics of a run, with their weights.
+
+use simulators::rng::{Purpose, Seed, stream};
+use tch::{Device, Tensor, nn};
+use world_models::checkpoint::Named;
+use world_models::mlp::{Mlps, Numbers, Start};
+
+use super::{CriticConfig, ShacConfig};
+use crate::actor::Actor;
+
+/// What is trained.
+pub(crate) struct Agent {
+    pub actor: Actor,
+    pub critic: Mlps,
+    /// What the values of the objective and of the critics' targets come from; without it, from the critics themselves.
+    pub target: Option<Mlps>,
+    pub actor_weights: nn::VarStore,
+    pub critic_weights: nn::VarStore,
+    pub target_weights: nn::VarStore,
+}
+
+impl Agent {
+    /// Fresh ones, for `inputs` observed numbers and `actions`.
+    pub fn new(config: &ShacConfig, seed: Seed, [inputs, actions]: [i64; 2]) -> Self {
+        let [actor_weights, critic_weights, target_weights] = std::array::from_fn(|_| nn::VarStore::new(Device::Cpu));
+        let rng = &mut stream(seed, Purpose::Weights, 0);
+        let actor = Actor::new(&(actor_weights.root() / "actor"), &config.actor, inputs, actions, rng);
+        let CriticConfig { count, hidden, activation, target_stays, .. } = &config.critic;
+        let sizes = [&[inputs], hidden.as_slice(), &[1]].concat();
+        let critics = |path: nn::Path<'_>| {
+            // The target begins as the critics do.
+            let rng = &mut stream(seed, Purpose::Weights, 1);
+            Mlps::new(&path, *count, &sizes, *activation, Start::Orthogonal, rng)
+        };
+        let critic = critics(critic_weights.root() / "critic");
+        let target = target_stays.map(|_| critics(target_weights.root() / "target"));
+        Self { actor, critic, target, actor_weights, critic_weights, target_weights }
+    }
+
+    /// All weights by name; they share memory with the networks.
+    pub fn model(&self) -> Named {
+        let all = [&self.actor_weights, &self.critic_weights, &self.target_weights];
+        all.into_iter().flat_map(nn::VarStore::variables).collect()
+    }
+
+    fn judges(&self) -> &Mlps {
+        self.target.as_ref().unwrap_or(&self.critic)
+    }
+
+    /// What observations `[n, O]`, normalised, are worth: `[n]`, the least that a critic says.
+    pub fn values(&self, inputs: &Tensor) -> Tensor {
+        self.judges().run(inputs, Numbers::F32).0.squeeze_dim(-1).amin([0i64].as_slice(), false)
+    }
+
+    /// The gradient of `Σ weight · value` with respect to `inputs` `[n, O]`. Gradients of the critics are left behind.
+    pub fn value_gradient(&self, inputs: &Tensor, weights: &Tensor) -> Tensor {
+        let judges = self.judges();
+        let (values, tape) = judges.run(inputs, Numbers::F32);
+        let values = values.squeeze_dim(-1);
+        let least = values.argmin(0, true);
+        let bar = values.zeros_like().scatter(0, &least, &weights.unsqueeze(0)).unsqueeze(-1);
+        judges.pull_back_to_x(tape, &bar)
+    }
+
+    /// Moves the target to the critics, but for the share of it that stays.
+    pub fn follow(&self, stays: f64) {
+        let of = |weights: &nn::VarStore| weights.variables().into_iter().collect::<Named>();
+        // Both have the same tensors, in the same order.
+        for (mut target, critic) in of(&self.target_weights).into_values().zip(of(&self.critic_weights).into_values()) {
+            let _ = tch::no_grad(|| target.lerp_(&critic, 1.0 - stays));
+        }
+    }
+}

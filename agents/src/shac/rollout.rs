@@ -1,0 +1,131 @@
+//! A window of steps of a policy in all envs, and the way back through it.
+
+use envs::batch::StepBatch;
+use envs::buffer::Buffer;
+use envs::differentiable::{DifferentiableEnv, StepBars};
+use envs::env::{EnvError, EnvSpec};
+use tch::Tensor;
+
+use super::sizes;
+use crate::actor::{Actor, ActorTape, Normaliser};
+use crate::returns::Course;
+
+/// The numbers of a buffer of floats.
+pub(super) fn floats(buffer: &Buffer) -> &[f32] {
+    buffer.get::<f32>().expect("differentiable envs have float observations")
+}
+
+/// The numbers of a tensor of floats.
+pub(super) fn floats_of(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.flatten(0, -1)).expect("floats")
+}
+
+/// The gradient of some number with respect to what a window gave.
+pub(super) struct Bars<'a> {
+    /// `[T, N]`.
+    pub rewards: &'a [f32],
+    /// `[T, N, O]`.
+    pub final_obs: &'a [f32],
+}
+
+/// A window. Columns are `[T, N]` or `[T, N, O]`, time-major.
+pub(super) struct Rollout {
+    rows: usize,
+    sizes: [usize; 2],
+    /// The policy's steps.
+    tapes: Vec<ActorTape>,
+    /// What each action led to, before any reset.
+    pub final_obs: Vec<f32>,
+    pub rewards: Vec<f32>,
+    pub courses: Vec<Course>,
+}
+
+impl Rollout {
+    pub fn new(spec: &EnvSpec, rows: usize, steps: usize) -> Self {
+        let sizes = sizes(spec).map(|size| size as usize);
+        Self {
+            rows,
+            sizes,
+            tapes: Vec::with_capacity(steps),
+            final_obs: Vec::with_capacity(steps * rows * sizes[0]),
+            rewards: Vec::with_capacity(steps * rows),
+            courses: Vec::with_capacity(steps * rows),
+        }
+    }
+
+    /// Takes a step with `actions` `[N, A]`. Returns in how many rows a number was not finite: their step counts as the end
+    /// of the world with reward zero, and their next episodes have begun.
+    pub fn step(
+        &mut self,
+        envs: &mut dyn DifferentiableEnv,
+        actions: &Tensor,
+        tape: ActorTape,
+        out: &mut StepBatch,
+    ) -> Result<usize, EnvError> {
+        let [o, _] = self.sizes;
+        let broken = match envs.step(&Buffer::F32(floats_of(actions)), out) {
+            Ok(()) => 0,
+            Err(EnvError::NonFinite { rows, .. }) => rows,
+            Err(error) => return Err(error),
+        };
+        self.tapes.push(tape);
+        let begin = self.final_obs.len();
+        self.final_obs.extend_from_slice(floats(out.final_obs()));
+        self.rewards.extend_from_slice(out.reward());
+        self.courses.extend(out.stop().iter().map(|stop| match (stop.terminated, stop.truncated) {
+            (true, _) => Course::Terminated,
+            (_, true) => Course::Truncated,
+            _ => Course::On,
+        }));
+        if broken > 0 || out.ignored().contains(&true) {
+            for row in 0..self.rows {
+                let place = self.rewards.len() - self.rows + row;
+                let led_to = &mut self.final_obs[begin + row * o..begin + (row + 1) * o];
+                let finite = self.rewards[place].is_finite() && led_to.iter().all(|x| x.is_finite());
+                if !finite || out.ignored()[row] {
+                    led_to.fill(0.0);
+                    (self.rewards[place], self.courses[place]) = (0.0, Course::Terminated);
+                }
+            }
+        }
+        Ok(broken)
+    }
+
+    /// Rewards and courses of the latest step.
+    pub fn latest(&self) -> (&[f32], &[Course]) {
+        let begin = self.rewards.len() - self.rows;
+        (&self.rewards[begin..], &self.courses[begin..])
+    }
+
+    /// Rows and steps in which the world ended.
+    pub fn terminated(&self) -> usize {
+        self.courses.iter().filter(|&&course| course == Course::Terminated).count()
+    }
+
+    /// Adds the gradients of a number to those of the actor's parameters: through each step of the envs, then through the
+    /// actor that chose its actions, latest first. Returns what the actor was given in all steps, `[T * N, O]`.
+    pub fn pull_back(
+        &mut self,
+        envs: &mut dyn DifferentiableEnv,
+        actor: &Actor,
+        normaliser: &Normaliser,
+        bars: &Bars<'_>,
+    ) -> Tensor {
+        let [o, a] = self.sizes;
+        let (row, flat) = (self.rows, self.rows * o);
+        let mut onward = vec![0.0; flat];
+        let mut actions_bar = vec![0.0; row * a];
+        let mut inputs = Vec::new();
+        for (t, tape) in self.tapes.drain(..).enumerate().rev() {
+            let final_obs = &bars.final_obs[t * flat..(t + 1) * flat];
+            let reward = &bars.rewards[t * row..(t + 1) * row];
+            envs.pull_back(StepBars { obs: &onward, final_obs, reward }, &mut actions_bar);
+            let bar = Tensor::from_slice(&actions_bar).view([row as i64, a as i64]);
+            let given = tape.inputs();
+            onward = floats_of(&normaliser.pull_back(&given, &actor.pull_back(tape, &bar)));
+            inputs.push(given);
+        }
+        inputs.reverse();
+        Tensor::cat(&inputs, 0)
+    }
+}

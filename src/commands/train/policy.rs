@@ -1,0 +1,219 @@
+//! `mindseye train shac`: a policy in an environment.
+
+use agents::shac::ShacConfig;
+use agents::train::{Event, Outcome, PolicyConfig, TrainError, train};
+use anyhow::{Error, Result};
+use envs::env::EnvError;
+use envs::registry::{Entry, find};
+use envs::storage::{self, Lock};
+use serde_json::json;
+use toml::{Table, Value};
+use world_models::libtorch;
+use world_models::train::Folder;
+
+use super::check_place;
+use super::settings::{SHAC, set_seed};
+use crate::cli::TrainArgs;
+use crate::failure::{Difference, Stopped, Usage};
+use crate::run_config::{self, Fault, Layered, SHAC as PRESETS};
+use crate::run_dir::{RunDir, differences};
+use crate::terminal::{self, Progress};
+
+/// Fields that a resumed run may change: they decide nothing of what is learned.
+const MAY_CHANGE: [&str; 4] =
+    ["shac.log_every", "shac.checkpoint_every", "shac.keep_checkpoints", "shac.nonfinite_limit"];
+
+/// Trains, or continues a run.
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+pub fn run(args: &TrainArgs, threads: usize, json: bool) -> Result<()> {
+    let Some(env) = &args.env else {
+        let problem = "shac learns in an environment, not from a dataset";
+        let refusal =
+            Usage::worded(problem).field("--env").suggest(Some("say --env ant, or another of `mindseye envs`"));
+        return Err(refusal.into());
+    };
+    let entry = find(env)?;
+    let run = RunDir::at(&args.out);
+    let begun = (args.resume && run.exists()).then(|| run.policy_config()).transpose()?;
+    let (config, layered) = resolved(args, entry, begun.as_ref())?;
+    if args.layers.print_config {
+        println!("{}", toml::to_string_pretty(&without_nulls(serde_json::to_value(&config)?))?);
+        return Ok(());
+    }
+    may_begin(&run, args, &config, &layered, threads)?;
+    libtorch::set_threads(threads);
+    // An env that is not one to train in is refused before anything is written.
+    let fresh = agents::train::fresh(&config).map_err(refused)?;
+    if args.dry_run {
+        drop(fresh);
+        println!("{}", cost(&config));
+        return Ok(());
+    }
+    drop(fresh);
+    let outcome = train_in(&run, args, &config, &layered, threads, json)?;
+    if outcome.stopped {
+        let done = format!("{} of {} epochs are saved; add --resume to go on", outcome.epoch, config.shac.epochs);
+        return Err(Stopped(done).into());
+    }
+    let path = run.path().display().to_string();
+    if json {
+        let Outcome { epoch, env_steps, mean_return, .. } = outcome;
+        println!("{}", json!({ "run": path, "epochs": epoch, "env_steps": env_steps, "return": mean_return }));
+    } else {
+        let found = outcome.mean_return.map_or_else(String::new, |mean| format!(", return {mean:.1} while exploring"));
+        println!("{path}: {} epochs, {} steps{found}", outcome.epoch, terminal::count(outcome.env_steps));
+        println!("next: mindseye eval policy {} --policy {path}", entry.alias);
+    }
+    Ok(())
+}
+
+fn train_in(
+    run: &RunDir,
+    args: &TrainArgs,
+    config: &PolicyConfig,
+    layered: &Layered,
+    threads: usize,
+    json: bool,
+) -> Result<Outcome> {
+    let stop = terminal::stop_flag()?;
+    let storage = storage::of_process()?;
+    storage::create_folders(storage, run.path())?;
+    let _lock = Lock::take(run.path())?;
+    // Until now another process may have begun the run, or gone on with it.
+    let changed = may_begin(run, args, config, layered, threads)?;
+    let resume = (run.exists() && run.has_checkpoint()).then(|| run.checkpoint()).transpose()?;
+    let bar = Progress::new("train", config.shac.epochs, json);
+    for line in &changed {
+        bar.say(&format!("going on with another {line}"));
+    }
+    if resume.is_none() {
+        run.begin(storage, config, &serde_json::Value::Null, None)?;
+    } else if !changed.is_empty() {
+        run.write_config(storage, config)?;
+    }
+    let folder = Folder { run: run.path(), storage };
+    let outcome = train(folder, config, resume.as_ref(), &stop, &mut |event| show(&bar, config, &event));
+    let outcome = outcome.map_err(refused)?;
+    bar.finish();
+    Ok(outcome)
+}
+
+fn refused(error: TrainError) -> Error {
+    match error {
+        TrainError::Env(error @ EnvError::NoGradients { .. }) => Usage::worded(error.to_string()).field("--env").into(),
+        TrainError::Env(error) => error.into(),
+        other => other.into(),
+    }
+}
+
+/// The configuration from all layers, above that of the run to go on with.
+fn resolved(args: &TrainArgs, entry: &Entry, begun: Option<&PolicyConfig>) -> Result<(PolicyConfig, Layered)> {
+    let base = if let Some(begun) = begun {
+        Table::try_from(without_nulls(serde_json::to_value(begun)?))?
+    } else {
+        let mut env = Table::new();
+        env.insert("id".into(), Value::String(entry.id.to_owned()));
+        env.insert("config".into(), Value::Table(Table::new()));
+        let mut base = Table::new();
+        base.insert("seed".into(), Value::Integer(0));
+        base.insert("env".into(), Value::Table(env));
+        // All fields: what is given of a group leaves the rest of it as it is here.
+        base.insert("shac".into(), Value::Table(Table::try_from(ShacConfig::default())?));
+        base
+    };
+    let mut layered = run_config::merged(base, &args.layers, PRESETS)?;
+    if let Some(id) = layered.get("env.id").filter(|id| id.as_str() != Some(entry.id)) {
+        let problem = format!("the command line asks for {}", entry.id);
+        let advice = id.as_str().map(|id| format!("say --env {id}"));
+        return Err(layered.refusal("env.id", &problem).allowed(format!("\"{}\"", entry.id)).suggest(advice).into());
+    }
+    set_seed(&mut layered, args)?;
+    let parse = |table: Table| {
+        let mut config: PolicyConfig = Fault::of(table)?;
+        config.env.config = entry.resolve(&config.env.config).map_err(|error| match &error {
+            EnvError::Parse { source, .. } => Fault::from(source).within("env.config"),
+            other => Fault::whole(other.to_string()),
+        })?;
+        Ok(config)
+    };
+    let limits = |config: &PolicyConfig| {
+        let env = entry.limits(&config.env.config).unwrap_or_default();
+        config.limits().into_iter().chain(env.into_iter().map(|limit| limit.within("env.config"))).collect()
+    };
+    let config = layered.resolve(parse, limits)?;
+    Ok((config, layered))
+}
+
+/// TOML has no nulls: what is null is left out.
+fn without_nulls(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
+            kept.map(|(name, value)| (name, without_nulls(value))).collect()
+        }
+        other => other,
+    }
+}
+
+/// Whether the run can be begun, or gone on with; then what has changed since it was begun, a line each.
+///
+/// # Errors
+/// Another run is there, or what is there may not go on like this.
+fn may_begin(
+    run: &RunDir,
+    args: &TrainArgs,
+    config: &PolicyConfig,
+    layered: &Layered,
+    threads: usize,
+) -> Result<Vec<String>> {
+    if !check_place(run, args)? {
+        return Ok(Vec::new());
+    }
+    let (harmless, changed): (Vec<Difference>, Vec<_>) = differences(&run.policy_config()?, config)
+        .into_iter()
+        .partition(|difference| MAY_CHANGE.contains(&difference.field.as_str()));
+    if let Some(first) = changed.first() {
+        let refusal = Usage::worded(format!("--resume: {} was begun with another configuration", run.path().display()));
+        let refusal = refusal.field(&first.field).value(&first.new).given_in(layered.given_in(&first.field));
+        let refusal = refusal.allowed(format!("changes of {}", MAY_CHANGE.join(", ")));
+        let advice = "leave out what differs, or begin another run with another --out";
+        return Err(refusal.suggest(Some(advice)).differing(changed).into());
+    }
+    let mut lines: Vec<String> = harmless.iter().map(ToString::to_string).collect();
+    lines.extend(run.check_machine(threads)?);
+    Ok(lines)
+}
+
+/// What a run will take.
+fn cost(config: &PolicyConfig) -> String {
+    let shac = &config.shac;
+    format!(
+        "{SHAC} in {}: {} epochs of {} steps ({} envs, {} steps each): {} steps in all",
+        config.env.id,
+        terminal::count(shac.epochs),
+        terminal::count(shac.steps()),
+        shac.num_envs,
+        shac.horizon,
+        terminal::count(shac.epochs * shac.steps()),
+    )
+}
+
+/// Shows what the training loop tells.
+fn show(bar: &Progress, config: &PolicyConfig, event: &Event<'_>) {
+    match event {
+        Event::Begin { parameters, .. } => {
+            bar.say(&format!("{}; {} parameters", cost(config), terminal::count(*parameters as u64)));
+        }
+        Event::Epoch { epoch, env_steps, report } => bar.at(*epoch, || {
+            let steps = terminal::count(*env_steps);
+            match report.episodes {
+                Some((mean, length)) => format!("{steps} steps, return {mean:.1} over {length:.0} steps"),
+                None => format!("{steps} steps, reward {:.3}", report.reward),
+            }
+        }),
+        Event::Skipped { epoch, wrong } => {
+            tracing::warn!("nothing was learned in epoch {epoch}: {} is {}", wrong.what, wrong.value);
+        }
+        Event::Saved { .. } => {}
+    }
+}

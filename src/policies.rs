@@ -1,0 +1,42 @@
+//! Policies by name: what `eval policy` and `record` let act.
+
+use std::path::Path;
+
+use agents::Learned;
+use anyhow::Result;
+use envs::policy::{Policy, RandomWalk, TrackOracle};
+use envs::registry::Entry;
+use serde_json::{Value, json};
+
+use crate::failure::Usage;
+use crate::run_dir::RunDir;
+
+/// A policy by name or by the folder of its run, and the env's configuration that it acts in: that of its training, or the
+/// default.
+///
+/// # Errors
+/// No such policy, or one of another env.
+pub fn named(name: &str, stochastic: bool, entry: &Entry) -> Result<(Box<dyn Policy>, Value)> {
+    let policy: Box<dyn Policy> = match name {
+        "random" => Box::new(RandomWalk::default()),
+        "oracle" => Box::new(TrackOracle),
+        run if Path::new(run).is_dir() => return learned(run, stochastic, entry),
+        other => {
+            let allowed = "random, oracle, or the folder of a run of `mindseye train shac`";
+            return Err(Usage::argument("--policy", other, "there is no such policy").allowed(allowed).into());
+        }
+    };
+    Ok((policy, json!({})))
+}
+
+fn learned(run: &str, stochastic: bool, entry: &Entry) -> Result<(Box<dyn Policy>, Value)> {
+    let policy = Learned::open(&RunDir::at(Path::new(run)).checkpoint()?, stochastic)?;
+    let task = &policy.config().env;
+    if task.id != entry.id {
+        let problem = format!("it acts in {}, not in {}", task.id, entry.id);
+        let advice = format!("say `{}` instead of `{}`", task.id, entry.alias);
+        return Err(Usage::argument("--policy", run, problem).suggest(Some(advice)).into());
+    }
+    let config = task.config.clone();
+    Ok((Box::new(policy), config))
+}
