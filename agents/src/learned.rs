@@ -10,6 +10,7 @@ use tch::Tensor;
 use world_models::checkpoint::Checkpoint;
 
 use crate::actor::{Actor, Normaliser};
+use crate::moments::Moments;
 use crate::shac::{Agent, State};
 use crate::train::{PolicyConfig, TrainError};
 
@@ -37,8 +38,12 @@ impl Learned {
         let env = find(&config.env.id)?.make(&config.env.config, &vector)?;
         let [inputs, actions] = [env.spec().observation.size() as i64, env.spec().action.size() as i64];
         let state: State = checkpoint.state()?;
-        if state.observations.as_ref().is_some_and(|moments| moments.mean.len() != inputs as usize) {
-            return Err(checkpoint.refuse_state(&"its moments are of another number of columns").into());
+        let fits = |moments: &Moments| {
+            let columns = inputs as usize;
+            moments.mean.len() == columns && moments.variance.len() == columns && moments.is_possible()
+        };
+        if !state.observations.as_ref().is_none_or(fits) {
+            return Err(checkpoint.refuse_state(&"its moments are not those of its observations").into());
         }
         checkpoint.expect_parameters(config.shac.parameters([inputs, actions]))?;
         let agent = Agent::new(&config.shac, Seed(0), [inputs, actions]);

@@ -28,6 +28,12 @@ impl Moments {
         Self { count: FIRST_COUNT, mean: vec![0.0; columns], variance: vec![1.0; columns] }
     }
 
+    /// Whether these can be moments of anything.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        self.count >= 0.0 && self.variance.iter().all(|&variance| variance >= 0.0)
+    }
+
     /// Takes in more rows, `[n, columns]`.
     pub fn update(&mut self, rows: &[f32]) {
         let columns = self.mean.len();

@@ -177,7 +177,7 @@ impl Shac {
         let refused = |reason: &str| checkpoint.refuse_state(&reason);
         let (rows, columns) = (self.envs.num_envs(), self.state.obs.len() / self.envs.num_envs());
         let fits = |moments: &Moments, columns| {
-            moments.mean.len() == columns && moments.variance.len() == columns && moments.count >= 0.0
+            moments.mean.len() == columns && moments.variance.len() == columns && moments.is_possible()
         };
         if state.obs.len() != rows * columns || state.played.open.len() != rows {
             return Err(refused("its envs are of another number or kind"));
@@ -186,7 +186,7 @@ impl Shac {
             || !state.observations.iter().all(|moments| fits(moments, columns))
             || !fits(&state.returns, 1)
         {
-            return Err(refused("its moments are of another number of columns"));
+            return Err(refused("its moments are not those of its observations"));
         }
         checkpoint.load_model(&self.model())?;
         checkpoint.load_optimizer(&self.optimizer())?;

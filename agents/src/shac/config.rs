@@ -228,6 +228,19 @@ impl ShacConfig {
         network(&self.actor.hidden, actions) + actions as u64 + copies * critics
     }
 
+    /// About how many bytes a run takes, for `inputs` observed numbers and `actions`: what the way back through a window and
+    /// the values of all that it led to need, and weights with gradients and moments.
+    #[must_use]
+    pub fn bytes(&self, sizes: [i64; 2]) -> u64 {
+        let [inputs, actions] = sizes.map(|size| size as u64);
+        let widths = |hidden: &[i64]| hidden.iter().sum::<i64>() as u64;
+        // Of every hidden number what the product gave and what became of it; of every step also the bodies before it.
+        let row = 2 * (widths(&self.actor.hidden) + self.critic.count as u64 * widths(&self.critic.hidden))
+            + 8 * inputs
+            + 4 * actions;
+        4 * self.steps().saturating_mul(row) + 16 * self.parameters(sizes)
+    }
+
     /// A learning rate that begins at `first`, in epoch `epoch` of all.
     #[must_use]
     pub fn learning_rate(&self, first: f64, epoch: u64) -> f64 {

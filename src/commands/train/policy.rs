@@ -6,6 +6,7 @@ use anyhow::{Error, Result};
 use envs::env::EnvError;
 use envs::registry::{Entry, find};
 use envs::storage::{self, Lock};
+use envs::vector::VectorConfig;
 use serde_json::json;
 use toml::{Table, Value};
 use world_models::libtorch;
@@ -15,9 +16,10 @@ use super::check_place;
 use super::settings::{SHAC, set_seed};
 use crate::cli::TrainArgs;
 use crate::failure::{Difference, Stopped, Usage};
+use crate::memory::memory;
 use crate::run_config::{self, Fault, Layered, SHAC as PRESETS};
 use crate::run_dir::{RunDir, differences};
-use crate::terminal::{self, Progress};
+use crate::terminal::{self, Progress, bytes};
 
 /// Fields that a resumed run may change: they decide nothing of what is learned.
 const MAY_CHANGE: [&str; 4] =
@@ -42,6 +44,9 @@ pub fn run(args: &TrainArgs, threads: usize, json: bool) -> Result<()> {
     }
     may_begin(&run, args, &config, &layered, threads)?;
     libtorch::set_threads(threads);
+    if let Some(memory) = memory() {
+        check_memory(entry, &config, &layered, memory.free)?;
+    }
     // An env that is not one to train in is refused before anything is written.
     let fresh = agents::train::fresh(&config).map_err(refused)?;
     if args.dry_run {
@@ -182,6 +187,21 @@ fn may_begin(
     let mut lines: Vec<String> = harmless.iter().map(ToString::to_string).collect();
     lines.extend(run.check_machine(threads)?);
     Ok(lines)
+}
+
+/// Refuses a training that `free` bytes of memory cannot hold.
+fn check_memory(entry: &Entry, config: &PolicyConfig, layered: &Layered, free: u64) -> Result<()> {
+    let env = entry.make(&config.env.config, &VectorConfig::default())?;
+    let sizes = [env.spec().observation.size() as i64, env.spec().action.size() as i64];
+    let needed = config.shac.bytes(sizes);
+    if needed <= free {
+        return Ok(());
+    }
+    let problem = format!("training needs about {} of memory, {} are free", bytes(needed), bytes(free));
+    let field = if config.shac.num_envs > 1 { "shac.num_envs" } else { "shac.horizon" };
+    let most = (config.shac.num_envs as u64).saturating_mul(free) / needed;
+    let refusal = layered.refusal(field, &problem).value(config.shac.num_envs.to_string());
+    Err(refusal.suggest((most > 0).then(|| format!("try {most}, or a smaller shac.horizon"))).into())
 }
 
 /// What a run will take.

@@ -1,0 +1,105 @@
+//! `mindseye train shac` from outside: a run, its end and its going on, what it leaves for `eval policy`, and refusals.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const SMALL: &str = "train shac --env cartpole-swing-up --out run --set shac.num_envs=8 --set shac.horizon=4 \
+                     --set shac.actor.hidden=[8] --set shac.critic.hidden=[8] --set shac.epochs=6 --set shac.log_every=2";
+
+/// Exit code, output and errors of a command line run in `place`.
+fn mindseye(place: &TempDir, line: &str) -> (i32, String, String) {
+    let run = Command::new(cargo_bin("mindseye")).current_dir(place).args(line.split_whitespace()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (run.status.code().unwrap(), text(run.stdout), text(run.stderr))
+}
+
+#[test]
+fn a_run_is_trained_goes_on_and_is_evaluated() {
+    let place = tempfile::tempdir().unwrap();
+    let (code, out, err) = mindseye(&place, &format!("{SMALL} --json"));
+    assert_eq!(code, 0, "{err}");
+    let said: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&said["epochs"], &said["env_steps"]), (&6.into(), &192.into()), "{said}");
+    let log = std::fs::read_to_string(place.path().join("run/metrics.jsonl")).unwrap();
+    let steps: Vec<u64> =
+        log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [64, 128, 192]);
+
+    let (code, out, err) = mindseye(&place, "train shac --env CartPoleSwingUp-v0 --out run --resume");
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("run: 6 epochs, 192 steps"), "it was complete already: {out}");
+    let (code, _, err) = mindseye(&place, "train shac --env cartpole-swing-up --out run --resume --set shac.gamma=0.9");
+    assert_eq!(code, 2);
+    assert!(err.contains("was begun with another configuration") && err.contains("shac.gamma: 0.99 -> 0.9"), "{err}");
+    let (code, _, err) = mindseye(&place, "train shac --env ant --out run --resume");
+    assert_eq!(code, 2);
+    assert!(err.contains("env.id = \"CartPoleSwingUp-v0\": the command line asks for Ant-v0"), "{err}");
+
+    for (more, same) in [("", true), (" --stochastic", false)] {
+        let line = format!("eval policy cartpole-swing-up --policy run --json{more}");
+        let found: Value = serde_json::from_str(&mindseye(&place, &line).1).unwrap();
+        assert_eq!((&found["episodes"], &found["mean_length"]), (&100.into(), &240.0.into()));
+        let likeliest: Value =
+            serde_json::from_str(&mindseye(&place, "eval policy cartpole-swing-up --policy run --json --envs 3").1)
+                .unwrap();
+        assert_eq!(found["mean"] == likeliest["mean"], same, "{found} {likeliest}");
+    }
+    let (code, _, err) = mindseye(&place, "eval policy hopper --policy run");
+    assert_eq!(code, 2);
+    assert!(err.contains("it acts in CartPoleSwingUp-v0, not in Hopper-v0"), "{err}");
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_before_anything_is_written() {
+    let place = tempfile::tempdir().unwrap();
+    let cases = [
+        ("train shac --env mnist-world --out run", "MnistWorld-v0 has no gradients"),
+        ("train shac --env antt --out run", "did you mean ant"),
+        ("train shac --out run", "--data <DIR>"),
+        ("train shac --data data --out run", "shac learns in an environment"),
+        ("train flowm --env ant --out run", "flowm learns from a dataset"),
+        ("train shac --env ant --out run --preset hoper", "did you mean `hopper`?"),
+        ("train shac --env ant --out run --set shac.num_envs=0", "shac.num_envs = 0: out of range; allowed: 1..=4096"),
+        ("train shac --env ant --out run --set shac.actor.hidden=[64,-1]", "shac.actor.hidden = -1: out of range"),
+        ("train shac --env ant --out run --set shac.critic.numbers=f16", "allowed: f32, bf16"),
+        ("train shac --env ant --out run --set env.config.fizz=1", "env.config.fizz = 1: unknown field `fizz`"),
+        (
+            "train shac --env ant --out run --set env.config.termination_height=9",
+            "env.config.termination_height = 9: out of range",
+        ),
+        (
+            "train shac --env ant --out run --set shac.num_envs=4096 --set shac.horizon=1024 \
+             --set shac.critic.hidden=[16384,16384]",
+            "training needs about",
+        ),
+    ];
+    for (line, says) in cases {
+        let (code, _, err) = mindseye(&place, line);
+        assert_eq!(code, 2, "{line}: {err}");
+        assert!(err.contains(says), "{line}: {err}");
+        assert!(!place.path().join("run").exists(), "{line}");
+    }
+    let (code, out, err) = mindseye(&place, &format!("{SMALL} --dry-run"));
+    assert_eq!((code, place.path().join("run").exists()), (0, false), "{err}");
+    assert!(out.contains("6 epochs of 32 steps (8 envs, 4 steps each): 192 steps in all"), "{out}");
+}
+
+#[test]
+fn every_shipped_preset_is_a_configuration() {
+    let place = tempfile::tempdir().unwrap();
+    for (preset, env) in
+        [("ant", "ant"), ("ant_diffrl", "ant"), ("hopper", "hopper"), ("cartpole", "cartpole-swing-up")]
+    {
+        let (code, out, err) =
+            mindseye(&place, &format!("train shac --env {env} --preset {preset} --print-config --out run"));
+        assert_eq!(code, 0, "{preset}: {err}");
+        let file = place.path().join("config.toml");
+        std::fs::write(&file, &out).unwrap();
+        let (code, again, err) =
+            mindseye(&place, &format!("train shac --env {env} --config config.toml --print-config --out run"));
+        assert_eq!((code, again), (0, out), "{preset}: {err}");
+    }
+}
