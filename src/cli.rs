@@ -221,7 +221,7 @@ pub enum DataCommand {
   mindseye train flowm --data data/train --preset small --set model.v_range=0 --out runs/no_vc
   mindseye train flowm --data data/train --out runs/tiny --resume
   mindseye train shac --env cartpole-swing-up --preset cartpole --out runs/cartpole
-  mindseye train shac --env ant --preset ant --set shac.epochs=250 --out runs/ant")]
+  mindseye train shac --env ant --preset ant_fast --out runs/ant")]
 pub struct TrainArgs {
     /// The model: flowm or `linear_rnn`, which learn from a dataset; or shac, a policy that learns in an environment.
     pub model: String,

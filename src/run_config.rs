@@ -33,6 +33,7 @@ pub const LINEAR_RNN: &[Preset] = &[("tiny", include_str!("../configs/linear_rnn
 /// Presets of `mindseye train shac`.
 pub const SHAC: &[Preset] = &[
     ("ant", include_str!("../configs/shac/ant.toml")),
+    ("ant_fast", include_str!("../configs/shac/ant_fast.toml")),
     ("ant_diffrl", include_str!("../configs/shac/ant_diffrl.toml")),
     ("hopper", include_str!("../configs/shac/hopper.toml")),
     ("cartpole", include_str!("../configs/shac/cartpole.toml")),

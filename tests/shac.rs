@@ -91,7 +91,7 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
 fn every_shipped_preset_is_a_configuration() {
     let place = tempfile::tempdir().unwrap();
     for (preset, env) in
-        [("ant", "ant"), ("ant_diffrl", "ant"), ("hopper", "hopper"), ("cartpole", "cartpole-swing-up")]
+        [("ant", "ant"), ("ant_fast", "ant"), ("ant_diffrl", "ant"), ("hopper", "hopper"), ("cartpole", "cartpole-swing-up")]
     {
         let (code, out, err) =
             mindseye(&place, &format!("train shac --env {env} --preset {preset} --print-config --out run"));
