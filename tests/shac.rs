@@ -90,9 +90,13 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
 #[test]
 fn every_shipped_preset_is_a_configuration() {
     let place = tempfile::tempdir().unwrap();
-    for (preset, env) in
-        [("ant", "ant"), ("ant_fast", "ant"), ("ant_diffrl", "ant"), ("hopper", "hopper"), ("cartpole", "cartpole-swing-up")]
-    {
+    for (preset, env) in [
+        ("ant", "ant"),
+        ("ant_fast", "ant"),
+        ("ant_diffrl", "ant"),
+        ("hopper", "hopper"),
+        ("cartpole", "cartpole-swing-up"),
+    ] {
         let (code, out, err) =
             mindseye(&place, &format!("train shac --env {env} --preset {preset} --print-config --out run"));
         assert_eq!(code, 0, "{preset}: {err}");

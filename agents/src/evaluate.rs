@@ -38,6 +38,19 @@ pub struct Evaluation {
     pub max: f64,
     /// Mean number of steps.
     pub mean_length: f64,
+    /// Share of the episodes that were not ended by the world, but by their time limit.
+    pub full_length: f64,
+}
+
+/// What was played.
+#[derive(Clone, PartialEq, Debug, Default)]
+struct Played {
+    /// One for each episode.
+    returns: Vec<f64>,
+    /// Of all episodes together.
+    steps: u64,
+    /// Episodes that their time limit ended.
+    truncated: u64,
 }
 
 /// Why a policy could not be evaluated.
@@ -95,35 +108,35 @@ pub fn evaluate(
     let entry = find(env_id)?;
     let vector = VectorConfig { num_envs, seed, autoreset: AutoresetMode::SameStep, max_steps: None };
     let mut envs = entry.make(config, &vector)?;
-    let (returns, steps) = play(&mut *envs, policy, episodes)?;
-    Ok(summary(entry.id, seed, &returns, steps))
+    Ok(summary(entry.id, seed, &play(&mut *envs, policy, episodes)?))
 }
 
-/// The returns of episodes `0..episodes`, and their steps together. `envs` resets in the same step.
-fn play(envs: &mut dyn BatchEnv, policy: &mut dyn Policy, episodes: usize) -> Result<(Vec<f64>, u64), EvaluationError> {
+/// Plays episodes `0..episodes`. `envs` resets in the same step.
+fn play(envs: &mut dyn BatchEnv, policy: &mut dyn Policy, episodes: usize) -> Result<Played, EvaluationError> {
     let num_envs = envs.num_envs();
     let mut out = StepBatch::for_spec(envs.spec(), num_envs);
     let mut actions = Buffer::zeros(envs.spec().action.dtype(), num_envs * envs.spec().action.size());
     envs.reset(Reset::Next, out.obs_mut())?;
 
-    let mut returns = vec![0.0; episodes];
-    let (mut unfinished, mut steps) = (episodes, 0u64);
+    let mut played = Played { returns: vec![0.0; episodes], ..Played::default() };
+    let mut unfinished = episodes;
     while unfinished > 0 {
         policy.act(envs, out.obs(), &mut actions)?;
         envs.step(&actions, &mut out)?;
         for ((&episode, &reward), stop) in out.episode().iter().zip(out.reward()).zip(out.stop()) {
             // Rows that are done with their share play on; counting those episodes would favour short ones.
-            if let Some(total) = returns.get_mut(episode as usize) {
+            if let Some(total) = played.returns.get_mut(episode as usize) {
                 *total += f64::from(reward);
-                steps += 1;
+                played.steps += 1;
+                played.truncated += u64::from(stop.truncated && !stop.terminated);
                 unfinished -= usize::from(stop.any());
             }
         }
     }
-    Ok((returns, steps))
+    Ok(played)
 }
 
-fn summary(env_id: &str, seed: Seed, returns: &[f64], steps: u64) -> Evaluation {
+fn summary(env_id: &str, seed: Seed, Played { returns, steps, truncated }: &Played) -> Evaluation {
     let n = returns.len() as f64;
     let mean = returns.iter().sum::<f64>() / n;
     let std = (returns.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
@@ -136,7 +149,8 @@ fn summary(env_id: &str, seed: Seed, returns: &[f64], steps: u64) -> Evaluation 
         stderr: std / n.sqrt(),
         min: returns.iter().copied().fold(f64::INFINITY, f64::min),
         max: returns.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        mean_length: steps as f64 / n,
+        mean_length: *steps as f64 / n,
+        full_length: *truncated as f64 / n,
     }
 }
 
@@ -157,10 +171,10 @@ mod tests {
 
     #[test]
     fn statistics_by_hand() {
-        let report = summary(TRACK, Seed(0), &[1.0, 3.0, 5.0], 30);
+        let report = summary(TRACK, Seed(0), &Played { returns: vec![1.0, 3.0, 5.0], steps: 30, truncated: 2 });
         assert_eq!((report.mean, report.std, report.min, report.max), (3.0, 2.0, 1.0, 5.0));
         assert!((report.stderr - 2.0 / 3f64.sqrt()).abs() < 1e-12);
-        assert!((report.mean_length - 10.0).abs() < 1e-12);
+        assert!((report.mean_length - 10.0).abs() < 1e-12 && (report.full_length - 2.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]
@@ -243,7 +257,8 @@ mod tests {
                 VectorConfig { num_envs: 3, seed: Seed(9), autoreset: AutoresetMode::SameStep, max_steps: None };
             play(&mut VectorEnv::new(&vector, &env).unwrap(), &mut Once { row: 1, step: 3, action }, 6)
         };
-        assert_eq!(played(0.25).unwrap(), (vec![5.0, 4.5, 5.0, 5.0, 4.5, 5.0], 30));
+        let expected = Played { returns: vec![5.0, 4.5, 5.0, 5.0, 4.5, 5.0], steps: 30, truncated: 6 };
+        assert_eq!(played(0.25).unwrap(), expected);
         assert_eq!(
             played(-1.0).unwrap_err().to_string(),
             "Root-v0: reward of env 1 is not finite at step 4 of episode 1, seed 9"

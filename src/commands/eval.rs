@@ -138,8 +138,18 @@ fn policy(args: &PolicyArgs, json: bool) -> Result<()> {
         println!("{}", serde_json::to_string(&found)?);
     } else {
         println!(
-            "{} with {}: return {:.2} ± {:.2} (standard error) over {} episodes; spread {:.2}, from {:.2} to {:.2}",
-            found.env_id, args.policy, found.mean, found.stderr, found.episodes, found.std, found.min, found.max
+            "{} with {}: return {:.2} ± {:.2} (standard error) over {} episodes; spread {:.2}, from {:.2} to {:.2}; {:.1} steps \
+             each, {:.0} % to the time limit",
+            found.env_id,
+            args.policy,
+            found.mean,
+            found.stderr,
+            found.episodes,
+            found.std,
+            found.min,
+            found.max,
+            found.mean_length,
+            100.0 * found.full_length
         );
     }
     Ok(())
