@@ -31,11 +31,19 @@ pub fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    terminal::settle_environment();
+    if uses_libtorch(&cli.command) {
+        terminal::settle_environment();
+    }
     match terminal::outlive_file_limit().and_then(|()| run(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error, cli.json),
     }
+}
+
+/// Whether a command computes with libtorch. Others have the allocator as the system has it: one that keeps all memory for the
+/// next step lets long recordings grow.
+fn uses_libtorch(command: &Command) -> bool {
+    matches!(command, Command::Train(_) | Command::Eval(_) | Command::Bench(_) | Command::Quickstart(_))
 }
 
 /// Help goes to standard output as it is; a command line that is refused is reported like every other mistake.
