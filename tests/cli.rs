@@ -217,18 +217,20 @@ fn a_run_stopped_by_a_signal_resumes_to_the_same_bits() {
     let arguments = train(&data, &stopped, updates);
     let mut child = std::process::Command::new(cargo_bin("mindseye"))
         .args(&arguments)
+        .env("MINDSEYE_FAULT", "pause@write~metrics.jsonl:5")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let metrics = Path::new(&stopped).join("metrics.jsonl");
+    let pid = child.id().to_string();
     let begin = Instant::now();
-    while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 5 {
+    while !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ") {
         assert!(begin.elapsed() < Duration::from_mins(2) && child.try_wait().unwrap().is_none(), "it never trained");
         std::thread::sleep(Duration::from_millis(2));
     }
-    let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    for signal in ["-TERM", "-CONT"] {
+        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
     let output = child.wait_with_output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(75), "{err}");

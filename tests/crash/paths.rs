@@ -102,13 +102,12 @@ fn a_folder_that_may_not_be_written_is_an_error_and_may_be_read() {
 fn a_folder_that_is_taken_away_is_not_made_again() {
     let place = Place::new();
     let data = data(&place);
-    for (number, work) in
-        [Work::collect("mnist-world", 300), Work::train("linear_rnn", &data, 2_000)].into_iter().enumerate()
-    {
+    let works = [(Work::collect("mnist-world", 30), "sync~shards:3"), (Work::train("linear_rnn", &data, 30), "link:2")];
+    for (number, (work, operation)) in works.into_iter().enumerate() {
         let (out, away) = (place.at(&format!("out {number}")), place.at(&format!("away {number}")));
-        let running = Running::start(&mut work.begin(&out));
-        running.at_work();
+        let running = Running::paused(&mut work.begin(&out), operation);
         fs::rename(&out, &away).unwrap();
+        running.goes_on();
         let ended = running.ended();
         assert!(ended.code == Some(74) && ended.err.contains(&out), "{ended:?}");
         assert!(!Path::new(&out).exists(), "nothing was made in its place");

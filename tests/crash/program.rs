@@ -80,35 +80,100 @@ pub fn ok(arguments: &[impl AsRef<OsStr>]) -> Ended {
     ended
 }
 
+/// Nothing here takes a fraction of this, however slow the machine: it is for what hangs.
+pub const HANGS: Duration = Duration::from_mins(3);
+
+/// A child that does not outlive a test that fails.
+struct Kept(Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Errors where it has ended, as it should have.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A child whose standard error is read as it comes.
 pub struct Running {
-    pub child: Child,
+    child: Kept,
     err: JoinHandle<String>,
-    first: std::sync::mpsc::Receiver<()>,
+    lines: std::sync::mpsc::Receiver<String>,
 }
 
 impl Running {
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let (tell, first) = std::sync::mpsc::channel();
+        let (tell, told) = std::sync::mpsc::channel();
         let err = std::thread::spawn(move || {
-            let mut text = String::new();
+            let (mut text, mut from) = (String::new(), 0);
             while lines.read_line(&mut text).unwrap_or(0) > 0 {
-                let _ = tell.send(());
+                let _ = tell.send(text[from..].to_owned());
+                from = text.len();
             }
             text
         });
-        Self { child, err, first }
+        Self { child: Kept(child), err, lines: told }
+    }
+
+    /// Starts it with a plan that pauses it at an operation, and waits until it does.
+    pub fn paused(command: &mut Command, at: &str) -> Self {
+        let running = Self::start(command.env(FAULT, format!("pause@{at}")));
+        assert!(running.pauses(), "it ended before {at}");
+        running
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// Waits until it says something: what it will cost, or that something is done.
     pub fn at_work(&self) {
-        self.first.recv_timeout(Duration::from_mins(1)).expect("it gets to work");
+        self.says("");
+    }
+
+    /// Waits for a line with `part` in it.
+    pub fn says(&self, part: &str) {
+        while !self.lines.recv_timeout(HANGS).expect("it gets to work").contains(part) {}
+    }
+
+    /// Waits until it has paused, as the plan in its environment asks; whether it did, or has ended.
+    pub fn pauses(&self) -> bool {
+        let begin = Instant::now();
+        while begin.elapsed() < HANGS {
+            match self.state() {
+                'T' => return true,
+                'Z' | 'X' => return false,
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        panic!("it neither pauses nor ends");
+    }
+
+    /// Lets it go on after a pause.
+    pub fn goes_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Sends a signal and waits until it has been taken: two of a kind that wait are one.
+    pub fn signal_taken(&self, signal: Signal) {
+        self.signal(signal);
+        let bit = 1u64 << (signal.as_raw() - 1);
+        let waits = |status: String| {
+            let mask = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap().trim();
+            u64::from_str_radix(mask, 16).unwrap() & bit != 0
+        };
+        // A process that has ended takes nothing more.
+        while self.state() != 'Z' && waits(fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap()) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// What the system says of it: `T` for stopped, `Z` or `X` for ended, others for running.
+    fn state(&self) -> char {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -118,8 +183,8 @@ impl Running {
 
     pub fn ended(mut self) -> Ended {
         let mut out = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-        let (status, err) = (self.child.wait().unwrap(), self.err.join().unwrap());
+        self.child.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        let (status, err) = (self.child.0.wait().unwrap(), self.err.join().unwrap());
         assert!(!err.contains("panicked"), "{err}");
         Ended { code: status.code(), signal: status.signal(), out, err }
     }

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use envs::storage::FAULT;
+use rustix::process::Signal;
 use serde_json::Value;
 use world_models::checkpoint::complete;
 
@@ -133,19 +133,11 @@ fn what_another_version_wrote_is_refused_by_name() {
     refused(&run(&mut work.begin(&place.at("new"))), &["dataset.json", "format 2", "up to 1"]);
 }
 
-/// The most memory that a process has held when it ends.
+/// The most memory that a process has held so far.
 fn peak_kb(pid: u32) -> f64 {
-    let status = || fs::read_to_string(format!("/proc/{pid}/status")).ok();
-    let peak = |status: String| {
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().trim_end_matches(" kB").parse().ok()
-    };
-    let mut most = 0.0;
-    while let Some(now) = status().and_then(peak) {
-        most = now;
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    most
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]
@@ -155,8 +147,9 @@ fn a_run_killed_and_resumed_five_times_is_as_large_as_any_and_ends_the_same() {
     let (out, whole) = (place.at("run"), work.whole(&place.at("whole")));
     let (mut sizes, mut peaks) = (Vec::new(), Vec::new());
     for link in 0..5 {
-        let running = Running::start(work.go_on(&out).env(FAULT, "kill@write~metrics:4"));
+        let running = Running::paused(&mut work.go_on(&out), "write~metrics:4");
         peaks.push(peak_kb(running.pid()));
+        running.signal(Signal::KILL);
         let ended = running.ended();
         assert!(ended.killed(), "{link}: {ended:?}");
         let files = result(&out);

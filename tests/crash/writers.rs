@@ -6,14 +6,29 @@ use std::time::Duration;
 
 use envs::dataset::{Dataset, verify};
 
-use crate::program::{Place, Running, Work, data, ok, random, scale, share};
+use crate::program::{Ended, Place, Running, Work, data, ok, random, run, scale, share};
 
-/// Starts `work` twice in one folder; how often one of the two was refused.
-fn races(work: &Work, place: &Place, times: usize) -> usize {
+/// `end` is of one who found `other` writing.
+fn refused(end: &Ended, other: u32) {
+    assert_eq!(end.code, Some(2), "{end:?}");
+    assert!(end.err.contains(&format!("is being written by process {other} on ")), "not by {other}: {end:?}");
+}
+
+/// Starts `work` twice in one folder: while the first pauses at these operations, and so that the two race.
+fn twice_at_once(work: &Work, place: &Place, operations: &[&str]) {
     let whole = work.whole(&place.at("whole"));
+    for operation in operations {
+        let out = place.at("paused");
+        let first = Running::paused(&mut work.go_on(&out), operation);
+        refused(&run(&mut work.go_on(&out)), first.pid());
+        first.goes_on();
+        let first = first.ended();
+        assert_eq!(first.code, Some(0), "{first:?}");
+        work.ends_as(&out, &whole, operation);
+        std::fs::remove_dir_all(&out).unwrap();
+    }
     let mut rng = random(20);
-    let mut refused = 0;
-    for number in 0..times {
+    for number in 0..scale(3, 50) {
         let out = place.at(&format!("{number}"));
         let first = Running::start(&mut work.go_on(&out));
         std::thread::sleep(Duration::from_secs_f64(0.05 * share(&mut rng)));
@@ -22,28 +37,23 @@ fn races(work: &Work, place: &Place, times: usize) -> usize {
         let ends = [first.ended(), second.ended()];
         assert!(ends.iter().any(|end| end.code == Some(0)), "{ends:?}");
         for (end, other) in ends.iter().zip([pids[1], pids[0]]).filter(|(end, _)| end.code != Some(0)) {
-            assert_eq!(end.code, Some(2), "{end:?}");
-            assert!(end.err.contains(&format!("is being written by process {other} on ")), "not by {other}: {end:?}");
-            refused += 1;
+            refused(end, other);
         }
         work.ends_as(&out, &whole, &format!("race {number}"));
         std::fs::remove_dir_all(&out).unwrap();
     }
-    refused
 }
 
 #[test]
 fn a_second_collection_is_refused_with_the_number_of_the_first() {
-    let times = scale(5, 50);
-    let refused = races(&Work::collect("mnist-world", 120), &Place::new(), times);
-    assert!(refused * 3 > times, "only {refused} of {times} met");
+    let operations = ["append~manifest:1", "write~shards:9", "sync~manifest:60"];
+    twice_at_once(&Work::collect("mnist-world", 120), &Place::new(), &operations);
 }
 
 #[test]
 fn a_second_training_is_refused_with_the_number_of_the_first() {
-    let (place, times) = (Place::new(), scale(5, 50));
-    let refused = races(&Work::train("flowm", &data(&place), 60), &place, times);
-    assert!(refused * 3 > times, "only {refused} of {times} met");
+    let (place, operations) = (Place::new(), ["write~config.json:1", "write~metrics:9", "rename~checkpoints:3"]);
+    twice_at_once(&Work::train("flowm", &data(&place), 60), &place, &operations);
 }
 
 #[test]

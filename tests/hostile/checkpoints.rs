@@ -400,7 +400,7 @@ fn no_hostile_checkpoint_is_believed() {
                 let run = victim.run.to_str().unwrap();
                 let arguments: Vec<String> = if table == 3 { resume(run).into() } else { evaluate(run).into() };
                 let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-                worst.refused(name, &arguments, &said, good.peak);
+                worst.refused(name, &arguments, &said, &good);
             }
             assert!(!victim.run.join("canary").exists(), "{name}: it ran");
             assert!(!victim.run.join("memory").exists(), "{name}: it was measured");

@@ -1,4 +1,4 @@
-//! Faults on demand: the n-th operation of a kind kills the process or fails as a full or broken disk would.
+//! Faults on demand: the n-th operation of a kind kills the process, pauses it, or fails as a full or broken disk would.
 //!
 //! A plan reads `ACTION@OPERATION:N`, such as `kill@write:12` or `enospc@any:30`; `OPERATION~PART` counts only paths that
 //! contain `PART`, and `N+` lets every later one fail as well, as a full disk does: `enospc@write~manifest:2+`. The program
@@ -23,12 +23,15 @@ pub const FAULT: &str = "MINDSEYE_FAULT";
 enum Action {
     /// The process gets SIGKILL; a write has reached half of its bytes by then.
     Kill,
+    /// The process gets SIGSTOP, and after SIGCONT the operation goes on: whoever watches may choose what happens meanwhile.
+    Pause,
     /// The operation fails with this number; a write has reached half of its bytes.
     Error(rustix::io::Errno),
 }
 
-const ACTIONS: [(&str, Action); 6] = [
+const ACTIONS: [(&str, Action); 7] = [
     ("kill", Action::Kill),
+    ("pause", Action::Pause),
     ("enospc", Action::Error(rustix::io::Errno::NOSPC)),
     ("edquot", Action::Error(rustix::io::Errno::DQUOT)),
     ("eio", Action::Error(rustix::io::Errno::IO)),
@@ -155,6 +158,7 @@ fn strike(action: Action) -> io::Result<()> {
                 std::thread::park();
             }
         }
+        Action::Pause => Ok(kill_process(getpid(), Signal::STOP)?),
         Action::Error(number) => Err(number.into()),
     }
 }
@@ -169,6 +173,7 @@ impl Write for FaultyFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.state.due("write", &self.path) {
             None => self.file.write(bytes),
+            Some(Action::Pause) => strike(Action::Pause).and_then(|()| self.file.write(bytes)),
             Some(action) => {
                 self.file.write_all(&bytes[..bytes.len() / 2])?;
                 strike(action).map(|()| bytes.len())
@@ -252,13 +257,13 @@ mod tests {
 
     #[test]
     fn a_plan_is_read_as_it_is_written() {
-        for text in ["kill@any:1", "enospc@write~manifest:2+", "eio@rename~a:b:7"] {
+        for text in ["kill@any:1", "pause@any~shards:3+", "enospc@write~manifest:2+", "eio@rename~a:b:7"] {
             assert_eq!(text.parse::<Plan>().unwrap().to_string(), text);
         }
         for (text, said) in [
             ("kill", "there is no `@`"),
             ("kill@any", "there is no `:`"),
-            ("burn@any:1", "the action is one of kill, enospc"),
+            ("burn@any:1", "the action is one of kill, pause, enospc"),
             ("kill@sing:1", "the operation is one of any, create"),
             ("kill@any:0", "N is a number from 1"),
         ] {
