@@ -149,21 +149,27 @@ fn a_killed_extension_loses_nothing_and_goes_on_to_the_same_bytes() {
     }
 }
 
-/// Kills training at these points.
+/// Kills training a world model at these points.
 fn train_killed(model: &str, points: &[Kill]) {
     let place = Place::new();
-    let work = Work::train(model, &data(&place), 17);
+    updates_killed(&place, model, &Work::train(model, &data(&place), 17), points);
+}
+
+/// Kills 17 updates at these points.
+fn updates_killed(place: &Place, model: &str, work: &Work, points: &[Kill]) {
     let mut whole = BTreeMap::new();
     let whole_seconds = seconds(|| whole = work.whole(&place.at("whole")));
     for (number, point) in points.iter().enumerate() {
         let out = place.at(&format!("{number}"));
-        let (case, _) = point.strike(&work, &out, whole_seconds, || {});
+        let (case, _) = point.strike(work, &out, whole_seconds, || {});
         let case = format!("{model}, {case}");
         let checkpoints = Path::new(&out).join("checkpoints");
         for number in complete(&checkpoints).unwrap_or_default() {
             let checkpoint = Checkpoint::open(&checkpoints.join(format!("{number:06}")));
             let checkpoint = checkpoint.unwrap_or_else(|error| panic!("{case}: {error}"));
-            assert_eq!(checkpoint.progress().unwrap().update, number, "{case}");
+            let state: serde_json::Value = checkpoint.state().unwrap();
+            let update = state.get("update").or(state.get("epoch")).and_then(serde_json::Value::as_u64);
+            assert_eq!(update, Some(number), "{case}");
         }
         work.ends_as(&out, &whole, &case);
         assert_eq!(complete(&checkpoints).unwrap(), [15, 17], "{case}: two are kept");
@@ -178,6 +184,12 @@ fn a_killed_training_goes_on_to_the_same_bits() {
         let points = Kill::points(&OF_TRAIN, scale(0, 60), scale(2, 30), seed);
         train_killed(model, &points);
     }
+}
+
+#[test]
+fn a_killed_policy_s_training_goes_on_to_the_same_bits() {
+    let points = Kill::points(&OF_TRAIN[scale(5, 0)..], scale(0, 60), scale(1, 30), 7);
+    updates_killed(&Place::new(), "shac", &Work::policy(17), &points);
 }
 
 #[test]

@@ -42,7 +42,9 @@ pub fn share(rng: &mut Rng) -> f64 {
 pub fn mindseye(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(cargo_bin("mindseye"));
     command.args(arguments).env_remove(FAULT).env("OMP_WAIT_POLICY", "passive");
-    command.envs(["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"].map(|name| (name, "8000000000")));
+    if arguments.first().is_some_and(|command| command.as_ref() == "train") {
+        command.envs(["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"].map(|name| (name, "8000000000")));
+    }
     command.stdin(Stdio::null());
     command
 }
@@ -244,6 +246,25 @@ impl Work {
         // One thread: for a model this small, waiting for a second one would be most of the work.
         let fixed = ["train", model, "--data", data, "--threads", "1"];
         let settings = settings.iter().chain(own).flat_map(|setting| ["--set", setting]);
+        Self { words: fixed.into_iter().chain(settings).map(ToString::to_string).collect(), resume: true }
+    }
+
+    /// `train shac` of so many epochs of milliseconds, with checkpoints and lines as [`Work::train`] has them.
+    pub fn policy(epochs: u32) -> Self {
+        let epochs = format!("shac.epochs={epochs}");
+        let settings = [
+            "shac.num_envs=4",
+            "shac.horizon=4",
+            "shac.actor.hidden=[8]",
+            "shac.critic.hidden=[8]",
+            "shac.critic.passes=1",
+            "shac.log_every=3",
+            "shac.checkpoint_every=5",
+            "shac.keep_checkpoints=2",
+            &epochs,
+        ];
+        let fixed = ["train", "shac", "--env", "hopper", "--threads", "1"];
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
         Self { words: fixed.into_iter().chain(settings).map(ToString::to_string).collect(), resume: true }
     }
 

@@ -65,6 +65,12 @@ fn a_training_stopped_by_a_signal_goes_on_to_the_same_bits() {
     stopped_and_resumed(&work, &place, &operations[..scale(2, 4)], 11);
 }
 
+#[test]
+fn a_policy_s_training_stopped_by_a_signal_goes_on_to_the_same_bits() {
+    let operations = ["write~metrics:3", "sync~optimizer:2", "rename~checkpoints:1", "link:3"];
+    stopped_and_resumed(&Work::policy(60), &Place::new(), &operations[..scale(1, 4)], 12);
+}
+
 /// Interrupts `work`, which looks for signals only now and then, twice in between: that ends it at once.
 fn interrupted_twice(work: &Work, place: &Place, begins_with: &str) {
     let (whole, out) = (work.whole(&place.at("whole")), place.at("twice"));
