@@ -46,7 +46,7 @@ fn holds_steady(work: &Work, out: &str, log: &str, lines: usize) {
     let most_until = |lines: usize| {
         let begin = Instant::now();
         let mut most = Held::by(running.pid());
-        while fs::read(&log).map_or(0, |log| log.iter().filter(|&&byte| byte == b'\n').count()) < lines {
+        while fs::read_to_string(&log).map_or(0, |log| log.matches('\n').count()) < lines {
             assert!(begin.elapsed() < HANGS * scale(1, 10) as u32, "it does not come to {lines} lines");
             std::thread::sleep(Duration::from_millis(5));
             most = most.most(Held::by(running.pid()));
