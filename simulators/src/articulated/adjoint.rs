@@ -133,7 +133,9 @@ impl<L: Lanes> Reverse<L> {
         let zero = lanes.splat(L::Scalar::of(0.0));
         let record = &self.records[substep];
         let factor = &self.factors[substep / plan.mass_matrix_every];
-        self.links.fill(LinkBar::zero(zero));
+        for bar in &mut self.links {
+            *bar = LinkBar::zero(zero); // `fill` would copy one from memory
+        }
         integrate_bar(lanes, plan, record, &mut self.q_bar, &mut self.v_bar);
         let dt = lanes.splat(plan.dt);
         for (tau, &v) in self.tau_bar.iter_mut().zip(&self.v_bar) {
@@ -289,7 +291,7 @@ fn touch_bar<R: Real>(
     bar: &mut LinkBar<R>,
 ) {
     let zero = like.zero();
-    let [ke, kd, kf, mu] = ground.map(|x| like.splat(x));
+    let [ke, kd, kf, mu] = like.splat_all(ground);
     let touch = touch(like, ground, contact, state);
     let (point, velocity, depth) = (touch.point, touch.velocity, touch.point.1);
     let (t, f) = (bar.wrench.w, bar.wrench.v);
@@ -400,9 +402,10 @@ fn kinematics_bar<L: Lanes>(
     let like = lanes.splat(L::Scalar::of(0.0));
     for (index, link) in plan.links.iter().enumerate().rev() {
         let state = &record.links[index];
-        let mut bar = bars[index];
+        let (others, bar) = bars.split_at_mut(index);
+        let bar = &mut bar[0];
         if link.massive {
-            weigh_bar(like, link, state, &mut bar);
+            weigh_bar(like, link, state, bar);
         }
         if let Kind::Free = link.kind {
             let turn = bar.turn.add(state.turn.matrix_adjoint(&bar.matrix));
@@ -413,9 +416,9 @@ fn kinematics_bar<L: Lanes>(
             add_vector(&mut v_bar[3..], bar.twist.v);
             continue;
         }
-        hang_bar(like, link, state, record, &mut bar, q_bar, v_bar);
+        hang_bar(like, link, state, record, bar, q_bar, v_bar);
         let Some(parent) = link.parent else { continue };
-        let above = &mut bars[parent];
+        let above = &mut others[parent];
         above.twist = above.twist.add(bar.twist);
         above.bias = above.bias.add(bar.bias);
         above.place = above.place + bar.place;
@@ -488,8 +491,11 @@ fn weigh_bar<R: Real>(like: R, link: &PlannedLink<R::Scalar>, state: &LinkState<
     let (ia, ib, ic) = (own.apply(a), own.apply(b), own.apply(c));
     let j = &bar.inertia.j;
     let two = like.splat(R::Scalar::of(2.0));
-    let row = |x: R, y: R, z: R| (ia * x + ib * y + ic * z) * two;
-    let rows = M3(row(j.xx, j.xy, j.xz), row(j.xy, j.yy, j.yz), row(j.xz, j.yz, j.zz));
+    let rows = M3(
+        (ia * j.xx + ib * j.xy + ic * j.xz) * two,
+        (ia * j.xy + ib * j.yy + ic * j.yz) * two,
+        (ia * j.xz + ib * j.yz + ic * j.zz) * two,
+    );
     bar.matrix.add(&rows);
     let centre = state.place + state.arm;
     let m = like.splat(link.mass);

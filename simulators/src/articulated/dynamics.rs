@@ -84,8 +84,8 @@ pub(super) fn kinematics<L: Lanes>(
 ) {
     let like = lanes.splat(L::Scalar::of(0.0));
     for (index, link) in plan.links.iter().enumerate() {
-        let parent = link.parent.map(|parent| links[parent]);
-        let state = &mut links[index];
+        let (before, state) = links.split_at_mut(index);
+        let (parent, state) = (link.parent.map(|parent| &before[parent]), &mut state[0]);
         if let Kind::Free = link.kind {
             state.turn = Quat(vector(&q[3..]), q[6]);
             state.place = vector(q);
@@ -93,7 +93,7 @@ pub(super) fn kinematics<L: Lanes>(
             state.twist = Twist { w: vector(v), v: vector(&v[3..]) };
             state.bias = Twist::zero(like);
         } else {
-            hang(like, link, parent.as_ref(), q, v, state);
+            hang(like, link, parent, q, v, state);
         }
         if link.massive {
             weigh(like, link, state);
@@ -388,7 +388,7 @@ pub(super) fn touch<R: Real>(
     state: &LinkState<R>,
 ) -> Touch<R> {
     let zero = like.zero();
-    let [ke, kd, kf, mu] = ground.map(|x| like.splat(x));
+    let [ke, kd, kf, mu] = like.splat_all(ground);
     let arm = state.matrix.apply(V3::splat(like, contact.point));
     let reach = state.place + arm;
     let point = V3(reach.0, reach.1 - like.splat(contact.thickness), reach.2);

@@ -103,6 +103,17 @@ pub trait Real:
     fn scale(self, x: f64) -> Self {
         self * self.splat(Self::Scalar::of(x))
     }
+    /// Each number in every lane of a register of its own. Not by [`array::map`], which is not compiled for the instruction
+    /// set and calls a function for each operation.
+    #[inline(always)]
+    #[must_use]
+    fn splat_all<const N: usize>(self, xs: &[Self::Scalar; N]) -> [Self; N] {
+        let mut all = [self; N];
+        for (all, &x) in all.iter_mut().zip(xs) {
+            *all = self.splat(x);
+        }
+        all
+    }
     /// Zero in every lane.
     #[inline(always)]
     #[must_use]
@@ -290,7 +301,7 @@ lanes!(
 );
 
 /// Sine and cosine of a register, by the precision of its lanes.
-trait SinCos: Scalar {
+pub(super) trait SinCos: Scalar {
     fn sin_cos<R: Real<Scalar = Self>>(x: R) -> (R, R);
 }
 

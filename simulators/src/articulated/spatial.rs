@@ -126,7 +126,7 @@ pub(super) struct Symmetric<R> {
 impl<R: Real> Symmetric<R> {
     #[inline(always)]
     pub fn splat(like: R, m: &[R::Scalar; 6]) -> Self {
-        let [xx, yy, zz, xy, xz, yz] = m.map(|x| like.splat(x));
+        let [xx, yy, zz, xy, xz, yz] = like.splat_all(m);
         Self { xx, yy, zz, xy, xz, yz }
     }
 
