@@ -10,6 +10,7 @@ mod adjoint;
 mod dynamics;
 mod inspect;
 mod model;
+mod portrait;
 mod real;
 mod rooms;
 mod shape;
@@ -23,6 +24,7 @@ pub mod hopper;
 
 pub use inspect::Mechanics;
 pub use model::{Drive, Ground, InertiaMode, Joint, Link, Model, Motor};
+pub use portrait::Pose;
 pub use real::Scalar;
 pub use shape::{MassProperties, Shape};
 pub use simulator::{Body, Simulator};

@@ -22,6 +22,7 @@
 
 pub mod articulated;
 pub mod digits;
+pub mod draw;
 pub mod limits;
 pub mod mnist_world;
 pub mod rng;

@@ -4,6 +4,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use super::model::{Drive, Ground, InertiaMode, Joint, Link, Model, Motor};
 use super::shape::Shape;
+use crate::draw::{Camera, Colour, Scene, srgb};
 
 /// N m of a motor at an action of 1.
 pub const GAIN: f64 = 200.0;
@@ -60,4 +61,28 @@ pub fn model(inertia: InertiaMode, mass_matrix_every: usize) -> Model {
         mass_matrix_every,
         motors: (6..14).map(|freedom| Motor { freedom, gain: GAIN }).collect(),
     }
+}
+
+/// The torso, then hip and foot of each leg.
+const COLOURS: [Colour; 9] = [
+    srgb(0x00e8_7f35),
+    srgb(0x002f_76b5),
+    srgb(0x004b_97d8),
+    srgb(0x002c_9678),
+    srgb(0x004d_bd98),
+    srgb(0x00d9_9f1f),
+    srgb(0x00f2_c14a),
+    srgb(0x00b4_4a6b),
+    srgb(0x00da_6f8e),
+];
+
+/// What there is to see in a state of `model`, in the world's frame, from a place that goes along.
+///
+/// # Panics
+/// If the state has another length.
+#[must_use]
+pub fn scene(model: &Model, state: &[f64]) -> Scene {
+    let (x, z) = (state[0], state[2]);
+    let camera = Camera { eye: [x - 0.8, 1.8, z + 3.4], target: [x + 0.1, 0.45, z], height: 0.33 };
+    Scene { solids: model.solids(state, &COLOURS), camera }
 }

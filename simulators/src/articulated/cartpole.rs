@@ -2,6 +2,7 @@
 
 use super::model::{Drive, InertiaMode, Joint, Link, Model, Motor};
 use super::shape::Shape;
+use crate::draw::{Camera, Colour, Form, Scene, Solid, Vector, srgb};
 
 /// N or N m of the motor at an action of 1.
 pub const GAIN: f64 = 1000.0;
@@ -14,6 +15,9 @@ const Z_UP: [f64; 4] = [-std::f64::consts::FRAC_1_SQRT_2, 0.0, 0.0, std::f64::co
 fn pole() -> Shape {
     Shape::Cuboid { centre: [0.0, 0.0, 0.5], sides: [0.05, 0.05, 1.0] }
 }
+
+/// Where the rail ends, m to either side.
+const RAIL: f64 = 4.0;
 
 fn hinge() -> Joint {
     Joint::Revolute(Drive { armature: 0.1, ..Drive::free([0.0, 1.0, 0.0]) })
@@ -37,8 +41,8 @@ fn in_the_air(links: Vec<Link>) -> Model {
 #[must_use]
 pub fn cartpole() -> Model {
     let rail = Drive {
-        lower: -4.0,
-        upper: 4.0,
+        lower: -RAIL,
+        upper: RAIL,
         limit_stiffness: 100.0,
         limit_damping: 1.0,
         armature: 0.1,
@@ -67,4 +71,40 @@ pub fn double_pendulum() -> Model {
     ]);
     model.motors = vec![Motor { freedom: 1, gain: GAIN }];
     model
+}
+
+/// Of cart and pole, or of the two poles.
+const COLOURS: [[Colour; 2]; 2] = [[srgb(0x002f_76b5), srgb(0x00e8_7f35)], [srgb(0x00e8_7f35), srgb(0x002c_9678)]];
+const STEEL: Colour = srgb(0x0093_9ea9);
+/// How far behind the poles stands what holds them, m.
+const BEHIND: f64 = -0.28;
+
+fn rod(from: Vector, to: Vector, radius: f64) -> Solid {
+    Solid { form: Form::Round { from, to, radius }, colour: STEEL }
+}
+
+/// What there is to see of the cart in a state of `model`: with the rail, from a place that goes along.
+///
+/// # Panics
+/// If the state has another length.
+#[must_use]
+pub fn cartpole_scene(model: &Model, state: &[f64]) -> Scene {
+    let mut solids = model.solids(state, &COLOURS[0]);
+    solids.push(rod([-RAIL, HEIGHT, BEHIND], [RAIL, HEIGHT, BEHIND], 0.03));
+    solids.extend([-RAIL, RAIL].map(|x| rod([x, 0.0, BEHIND], [x, HEIGHT, BEHIND], 0.05)));
+    let camera = Camera { eye: [state[0], 2.9, 5.0], target: [state[0], 2.4, 0.0], height: 0.27 };
+    Scene { solids, camera }
+}
+
+/// What there is to see of the double pendulum in a state of `model`: with the stand that it hangs on.
+///
+/// # Panics
+/// If the state has another length.
+#[must_use]
+pub fn double_pendulum_scene(model: &Model, state: &[f64]) -> Scene {
+    let mut solids = model.solids(state, &COLOURS[1]);
+    solids.push(rod([0.0, 0.0, BEHIND], [0.0, HEIGHT, BEHIND], 0.035));
+    solids.push(rod([0.0, HEIGHT, BEHIND], [0.0, HEIGHT, 0.04], 0.045));
+    let camera = Camera { eye: [0.6, 3.0, 7.0], target: [0.0, 2.4, 0.0], height: 0.33 };
+    Scene { solids, camera }
 }

@@ -2,6 +2,7 @@
 
 use super::model::{Drive, Ground, InertiaMode, Joint, Link, Model, Motor};
 use super::shape::Shape;
+use crate::draw::{Camera, Colour, Scene, srgb};
 
 /// N m of a motor at an action of 1.
 pub const GAIN: f64 = 200.0;
@@ -60,4 +61,19 @@ pub fn hopper() -> Model {
         mass_matrix_every: 16,
         motors: (3..6).map(|freedom| Motor { freedom, gain: GAIN }).collect(),
     }
+}
+
+/// Of the links from the rail on; the first two have no shape.
+const COLOURS: [Colour; 6] =
+    [[0.0; 3], [0.0; 3], srgb(0x00e8_7f35), srgb(0x002f_76b5), srgb(0x002c_9678), srgb(0x00d9_9f1f)];
+
+/// What there is to see in a state of `model`, from a place beside the hopper that goes along.
+///
+/// # Panics
+/// If the state has another length.
+#[must_use]
+pub fn scene(model: &Model, state: &[f64]) -> Scene {
+    let x = state[0];
+    let camera = Camera { eye: [x - 0.5, 1.3, 4.4], target: [x + 0.1, 0.8, 0.0], height: 0.25 };
+    Scene { solids: model.solids(state, &COLOURS), camera }
 }

@@ -6,6 +6,7 @@
 
 use super::world::MnistWorld;
 use crate::digits::PATCH_STRIDE;
+use crate::draw::{Image, View};
 
 /// Side of a tile, pixels: the window of the paper's worlds is one tile.
 const TILE: usize = 32;
@@ -24,7 +25,27 @@ struct Tile {
     cols: usize,
 }
 
+/// Background and ink as people see them: outside the window, and in it.
+const SHOWN: [[[u8; 3]; 2]; 2] = [[[11, 14, 20], [70, 100, 140]], [[32, 44, 60], [255, 255, 255]]];
+
 impl MnistWorld {
+    /// The whole torus around the window, which is bright: more than an agent sees.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let (world, window) = (self.config().world, self.config().window);
+        let margin = (world - window) / 2;
+        let mut ink = vec![0; world * world];
+        let corner = self.config().window_corner(self.camera());
+        self.paint(corner.map(|at| at - margin as i32), world, &mut ink);
+        let inside = |at: usize| (margin..margin + window).contains(&at);
+        let colours = ink.iter().enumerate().flat_map(|(at, &ink)| {
+            let [ground, full] = SHOWN[usize::from(inside(at % world) && inside(at / world))];
+            let share = u32::from(ink);
+            [0, 1, 2].map(|i| ((u32::from(ground[i]) * (255 - share) + u32::from(full[i]) * share) / 255) as u8)
+        });
+        View::Pixels(Image { width: world, height: world, rgb: colours.collect() })
+    }
+
     /// Ink, added and clamped, of the square of `side` pixels whose top-left pixel is world pixel `corner = (x, y)`.
     /// Shape: `out [side, side]`.
     pub(super) fn paint(&self, corner: [i32; 2], side: usize, out: &mut [u8]) {

@@ -1,0 +1,106 @@
+//! Where links are drawn, against places computed by hand, and that pictures show them there.
+
+use std::sync::Arc;
+
+use simulators::articulated::{InertiaMode, Model, ant, cartpole, hopper};
+use simulators::digits::DigitBank;
+use simulators::draw::{Form, Scene, View};
+use simulators::mnist_world::{MnistWorld, MnistWorldConfig};
+use simulators::rng::Seed;
+use simulators::world::World as _;
+
+#[track_caller]
+fn assert_at(found: [f64; 3], expected: [f64; 3]) {
+    let off = (0..3).map(|i| (found[i] - expected[i]).abs()).fold(0.0, f64::max);
+    assert!(off < 1e-12, "{found:?} instead of {expected:?}");
+}
+
+/// The Ant's start, torso `height` above the ground, at a place on it.
+fn ant_at(x: f64, height: f64, z: f64) -> Vec<f64> {
+    let mut state = vec![0.0; 29];
+    state[..15].copy_from_slice(&ant::START);
+    state[..3].copy_from_slice(&[x, height, z]);
+    state
+}
+
+#[test]
+fn the_ant_stands_on_four_legs_bent_down() {
+    let model = ant::model(InertiaMode::Dflex, ant::SUBSTEPS);
+    let poses = model.poses(&ant_at(3.0, 0.75, -1.0));
+    // The asset's z is the world's y, its y the world's -z. Ankles are turned by one radian about a level axis.
+    let (sin, cos) = libm::sincos(1.0);
+    let legs = [[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]];
+    for (leg, [x, y]) in legs.into_iter().enumerate() {
+        let [hip, ankle] = [1 + 2 * leg, 2 + 2 * leg];
+        assert_at(poses[hip].place, [3.0 + 0.2 * x, 0.75, -1.0 - 0.2 * y]);
+        assert_at(poses[ankle].place, [3.0 + 0.4 * x, 0.75, -1.0 - 0.4 * y]);
+        let foot = poses[ankle].of([0.4 * x, 0.4 * y, 0.0]);
+        let (aside, down) = (0.4 + 0.4 * cos, 0.4 * f64::sqrt(2.0) * sin);
+        assert_at(foot, [3.0 + aside * x, 0.75 - down, -1.0 - aside * y]);
+    }
+}
+
+#[test]
+fn planar_bodies_hang_and_stand_as_their_coordinates_say() {
+    let quarter = std::f64::consts::FRAC_PI_2;
+    let mut state = [0.0; 12];
+    state[..3].copy_from_slice(&[2.0, 0.1, 0.0]);
+    let poses = hopper::hopper().poses(&state);
+    assert_at(poses[2].place, [2.0, 1.35, 0.0]);
+    assert_at(poses[5].place, [2.0, 1.35 - 1.15, 0.0]);
+    assert_at(poses[5].of([0.26, 0.0, 0.0]), [2.26, 0.2, 0.0]);
+    let poses = cartpole::cartpole().poses(&[1.0, quarter, 0.0, 0.0]);
+    assert_at(poses[0].place, [1.0, 2.5, 0.0]);
+    assert_at(poses[1].of([0.0, 0.0, 1.0]), [2.0, 2.5, 0.0]);
+    let poses = cartpole::double_pendulum().poses(&[quarter, quarter, 0.0, 0.0]);
+    assert_at(poses[1].place, [1.0, 2.5, 0.0]);
+    assert_at(poses[1].of([0.0, 0.0, 1.0]), [1.0, 1.5, 0.0]);
+}
+
+type Portrait = fn(&Model, &[f64]) -> Scene;
+
+#[test]
+fn pictures_show_every_link_where_it_is_and_the_world_around_it() {
+    let ant = ant_at(140.0, 0.5, 20.0);
+    let creatures: [(Model, Vec<f64>, Portrait); 4] = [
+        (ant::model(InertiaMode::Dflex, ant::SUBSTEPS), ant, ant::scene),
+        (hopper::hopper(), vec![0.0; 12], hopper::scene),
+        (cartpole::cartpole(), vec![0.5, 2.0, 0.0, 0.0], cartpole::cartpole_scene),
+        (cartpole::double_pendulum(), vec![3.0, 1.0, 0.0, 0.0], cartpole::double_pendulum_scene),
+    ];
+    let (width, height) = (240, 180);
+    for (model, state, portrait) in creatures {
+        let scene = portrait(&model, &state);
+        let bare = Scene { solids: vec![], camera: scene.camera.clone() }.draw(width, height);
+        let image = scene.draw(width, height);
+        for solid in &scene.solids[..model.links.iter().map(|link| link.shapes.len()).sum()] {
+            let middle = match &solid.form {
+                Form::Round { from, to, .. } => [0, 1, 2].map(|i| f64::midpoint(from[i], to[i])),
+                Form::Block { centre, .. } => *centre,
+            };
+            let [x, y] = scene.camera.project(middle, width, height).expect("before the eye");
+            let (x, y) = (x as usize, y as usize);
+            assert!((8..width - 8).contains(&x) && (8..height - 8).contains(&y), "{middle:?} is at {x}, {y}");
+            assert_ne!(image.pixel(x, y), bare.pixel(x, y), "{middle:?}");
+        }
+        let same = (0..width * height).filter(|i| image.rgb[i * 3..i * 3 + 3] == bare.rgb[i * 3..i * 3 + 3]).count();
+        assert!(same > width * height / 2, "most of the picture is sky and ground");
+    }
+}
+
+#[test]
+fn a_world_of_digits_is_bright_where_the_agent_looks() {
+    let bank = Arc::new(DigitBank::draw(Seed(0), 4, 28));
+    let mut world = MnistWorld::new(MnistWorldConfig::default(), bank).expect("the paper's");
+    let mut window = vec![0; 32 * 32];
+    for _ in 0..5 {
+        world.step([9, -7]);
+        world.render(&mut window);
+        let View::Pixels(image) = world.view() else { panic!("pixels") };
+        for (at, &ink) in window.iter().enumerate() {
+            let [red, ..] = image.pixel(9 + at % 32, 9 + at / 32);
+            assert_eq!(u32::from(red), (32 * (255 - u32::from(ink)) + 255 * u32::from(ink)) / 255);
+        }
+        assert!((0..50).all(|at| image.pixel(at, 8)[0] <= 70), "beside the window all is dim");
+    }
+}
