@@ -229,6 +229,14 @@ pub enum EnvError {
         /// Those that have.
         known: String,
     },
+    /// The env cannot be drawn.
+    #[error("{env} cannot be drawn; envs that can: {known}")]
+    NoPicture {
+        /// Id of the env.
+        env: String,
+        /// Those that can.
+        known: String,
+    },
     /// A snapshot of another batch.
     #[error("{env}: snapshot field `{field}` is {found}, this batch has {expected}")]
     Snapshot {

@@ -104,6 +104,19 @@ impl Policy for RandomWalk {
     }
 }
 
+/// Does nothing: every component of every action is zero.
+#[derive(Default)]
+pub struct Zero;
+
+impl Policy for Zero {
+    fn act(&mut self, envs: &dyn BatchEnv, _: &Buffer, actions: &mut Buffer) -> Result<(), PolicyError> {
+        check_actions(envs, actions)?;
+        let space = &envs.spec().action;
+        *actions = Buffer::zeros(space.dtype(), envs.num_envs() * space.size());
+        Ok(())
+    }
+}
+
 /// Sees the whole world of `MnistWorld-v0` within the context, rests for a step, then walks at random; see
 /// [`CoveragePlanner`].
 pub struct CoverageWalk {

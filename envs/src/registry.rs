@@ -1,7 +1,10 @@
 //! Every task by its id: the one list that the command line, the collectors and the conformance suite walk.
 
+use std::any::Any;
+
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use simulators::draw::View;
 use simulators::limits::Limit;
 
 use crate::collect::{CollectConfig, CollectError, MnistWorldSource, RandomWalkSource};
@@ -35,9 +38,16 @@ pub trait Task: Env + Clone {
     fn build(config: Self::Config) -> Result<Self, EnvError>;
 }
 
+/// A task that people can look at.
+pub trait Drawn: Task {
+    /// What there is to see now. It may show more than the agent sees.
+    fn view(&self) -> View;
+}
+
 type Make = fn(&Value, &VectorConfig) -> Result<Box<dyn BatchEnv>, EnvError>;
 type MakeDifferentiable = fn(&Value, &VectorConfig) -> Result<Box<dyn DifferentiableEnv>, EnvError>;
 type Roll = fn(&Value, &Inputs, Options) -> Result<Outputs, RolloutError>;
+type Look = fn(&dyn Any) -> View;
 type MakeSource = fn(&Value, &CollectConfig) -> Result<Box<dyn EpisodeSource>, CollectError>;
 
 /// A registered task.
@@ -55,6 +65,7 @@ pub struct Entry {
     source: MakeSource,
     rollout: Option<Roll>,
     differentiable: Option<MakeDifferentiable>,
+    look: Option<Look>,
 }
 
 /// The registered tasks.
@@ -63,8 +74,9 @@ pub fn entries() -> &'static [Entry] {
     const ENTRIES: &[Entry] = &[
         Entry::of::<MnistWorldEnv>(|config, collect| {
             Ok(Box::new(MnistWorldSource::new(&build::<MnistWorldEnv>(config)?, collect)?))
-        }),
-        Entry::of::<MnistWorldTrackEnv>(random_walk::<MnistWorldTrackEnv>),
+        })
+        .drawn::<MnistWorldEnv>(),
+        Entry::of::<MnistWorldTrackEnv>(random_walk::<MnistWorldTrackEnv>).drawn::<MnistWorldTrackEnv>(),
         Entry::of_body::<Ant>(),
         Entry::of_body::<Hopper>(),
         Entry::of_body::<CartPole>(),
@@ -122,7 +134,14 @@ impl Entry {
             source,
             rollout: None,
             differentiable: None,
+            look: None,
         }
+    }
+
+    /// The same, for people to look at. `T` is the task that this entry is of.
+    const fn drawn<T: Drawn>(self) -> Self {
+        let look: Look = |env| env.downcast_ref::<T>().expect("the row of a batch that this entry made").view();
+        Self { look: Some(look), ..self }
     }
 
     /// A task of an articulated body: collected in random actions, rolled out from outside, and with gradients.
@@ -131,8 +150,20 @@ impl Entry {
         Self {
             rollout: Some(rollout),
             differentiable: Some(|config, vector| differentiable(&build::<Articulated<C>>(config)?, vector)),
-            ..Self::of::<Articulated<C>>(random_walk::<Articulated<C>>)
+            ..Self::of::<Articulated<C>>(random_walk::<Articulated<C>>).drawn::<Articulated<C>>()
         }
+    }
+
+    /// What there is to see of an env; to be given [`crate::vector::Row::env`] of a batch that this entry made, and of no
+    /// other.
+    ///
+    /// # Errors
+    /// An env that cannot be drawn; the error lists those that can.
+    pub fn look(&self) -> Result<fn(&dyn Any) -> View, EnvError> {
+        self.look.ok_or_else(|| {
+            let known: Vec<_> = entries().iter().filter(|e| e.look.is_some()).map(|e| e.id).collect();
+            EnvError::NoPicture { env: self.id.to_owned(), known: known.join(", ") }
+        })
     }
 
     /// Rolls states and actions out, where the env's state is a vector.
@@ -234,6 +265,13 @@ mod tests {
             let (_, version) = entry.id.rsplit_once("-v").unwrap();
             assert!(version.parse::<u32>().is_ok(), "{}", entry.id);
         }
+    }
+
+    #[test]
+    fn an_env_that_cannot_be_drawn_says_which_can() {
+        let undrawn = Entry { look: None, id: "Thought-v0", ..*find("ant").unwrap() };
+        let message = undrawn.look().unwrap_err().to_string();
+        assert!(message.starts_with("Thought-v0 cannot be drawn; envs that can: MnistWorld-v0"), "{message}");
     }
 
     #[test]

@@ -57,10 +57,23 @@ const ROWS_PER_TASK: usize = 16;
 pub enum Reset<'a> {
     /// All, with this seed and from episode `i` of row `i` again.
     Seed(Seed),
+    /// All, row `i` to episode `i` after this one, with the seed as it is.
+    Episode(u64),
     /// All, each to its next episode.
     Next,
     /// Those marked, each to its next episode; the others keep running and their observations are left alone.
     Rows(&'a [bool]),
+}
+
+impl Reset<'_> {
+    /// The episode of the first row, where the rows' own next ones do not count.
+    pub(crate) fn first(&self) -> Option<u64> {
+        match self {
+            Self::Seed(_) => Some(0),
+            Self::Episode(first) => Some(*first),
+            Self::Next | Self::Rows(_) => None,
+        }
+    }
 }
 
 /// One row as a policy or a test may look at it.
@@ -244,7 +257,7 @@ impl<E: Env> BatchEnv for VectorEnv<E> {
         let num_envs = self.slots.len();
         check_buffer(obs, "observations", &self.spec.observation, &self.spec, num_envs)?;
         let mask = match which {
-            Reset::Seed(_) | Reset::Next => None,
+            Reset::Seed(_) | Reset::Episode(_) | Reset::Next => None,
             Reset::Rows(_) if !self.started => return Err(EnvError::NotStarted { env: self.id() }),
             Reset::Rows(mask) if mask.len() != num_envs => {
                 let (what, expected, found) = ("reset mask entries", num_envs, mask.len());
@@ -257,7 +270,9 @@ impl<E: Env> BatchEnv for VectorEnv<E> {
         };
         if let Reset::Seed(seed) = which {
             self.rules.seed = seed;
-            self.slots.iter_mut().zip(0..).for_each(|(slot, index)| slot.rewind(index));
+        }
+        if let Some(first) = which.first() {
+            self.slots.iter_mut().zip(first..).for_each(|(slot, index)| slot.rewind(index));
         }
         self.started = true;
         let (rules, obs_len) = (self.rules, self.spec.observation.size());

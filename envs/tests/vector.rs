@@ -134,6 +134,15 @@ fn disabled_refuses_to_step_the_dead_and_resets_only_the_rows_of_the_mask() {
 }
 
 #[test]
+fn any_episode_can_be_started_and_is_the_one_that_would_have_come() {
+    let (mut envs, mut out) = started(2, AutoresetMode::SameStep);
+    envs.reset(Reset::Episode(7), out.obs_mut()).unwrap();
+    assert_eq!([row(out.obs(), 0), row(out.obs(), 1)], [[number(7), 0.0], [number(8), 0.0]]);
+    envs.step(&Buffer::I64(vec![1, 0]), &mut out).unwrap();
+    assert_eq!((envs.row(0).episode, row(out.obs(), 0)), (9, [number(9), 0.0]));
+}
+
+#[test]
 fn a_bad_action_is_named_and_steps_nobody() {
     let (mut envs, mut out) = started(3, AutoresetMode::NextStep);
     let message = envs.step(&Buffer::I64(vec![0, 0, 3]), &mut out).unwrap_err().to_string();

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use simulators::articulated::{Body, InertiaMode, Model, Scalar, Simulator};
+use simulators::draw::{Scene, View};
 use simulators::limits::{self, Limit};
 use simulators::rng::Rng;
 
@@ -25,7 +26,7 @@ pub(crate) use window::differentiable;
 use super::mnist_world::refused;
 use crate::buffer::Dtype;
 use crate::env::{Env, EnvError, EnvSpec, Outcome, StateError, Turn};
-use crate::registry::Task;
+use crate::registry::{Drawn, Task};
 use crate::space::Space;
 
 /// How exactly to compute.
@@ -122,6 +123,9 @@ pub trait Creature: Clone + Send + Sync + Sized + 'static {
 
     /// The body.
     fn model(&self) -> Model;
+
+    /// What a person sees of the body in a state, coordinates and velocities in the world's frame.
+    fn scene(&self, state: &[f64]) -> Scene;
 
     /// The state at the start of an episode; drawn near the rest pose where there is a generator.
     fn start(&self, rng: Option<&mut Rng>) -> Vec<f64>;
@@ -308,6 +312,17 @@ impl<C: Creature> Task for Articulated<C> {
             obs: vec![0.0; C::OBSERVATIONS],
             reward: 0.0,
         })
+    }
+}
+
+impl<C: Creature> Drawn for Articulated<C> {
+    fn view(&self) -> View {
+        let mut state = vec![0.0; self.state.len()];
+        match &self.sim {
+            Sim::Single(simulator, body) => simulator.state(body, &mut state),
+            Sim::Double(simulator, body) => simulator.state(body, &mut state),
+        }
+        View::Solids(self.creature.scene(&state))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `MnistWorld-v0`: look around in an MNIST World. No reward: it is there to be recorded, learned and remembered.
 
 use serde::{Deserialize, Serialize};
+use simulators::draw::View;
 use simulators::limits::{self, Limit, OutOfRange};
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig, MnistWorldError};
 use simulators::rng::Rng;
@@ -9,7 +10,7 @@ use simulators::world::World;
 use super::digit_source::DigitSource;
 use crate::buffer::Dtype;
 use crate::env::{Env, EnvError, EnvSpec, Outcome, StateError};
-use crate::registry::Task;
+use crate::registry::{Drawn, Task};
 use crate::space::Space;
 
 /// Frames per second of the published videos.
@@ -89,6 +90,12 @@ impl Task for MnistWorldEnv {
         let config_json = serde_json::to_value(&config).expect("a configuration is plain data");
         let spec = world_spec(Self::ID, &config.world, config.steps(), config_json);
         Ok(Self { spec, world, config })
+    }
+}
+
+impl Drawn for MnistWorldEnv {
+    fn view(&self) -> View {
+        self.world.view()
     }
 }
 

@@ -15,6 +15,7 @@
 //! the first steps, in which it may have to go and find the target.
 
 use serde::{Deserialize, Serialize};
+use simulators::draw::View;
 use simulators::limits::{self, Limit};
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig};
 use simulators::rng::Rng;
@@ -23,7 +24,7 @@ use simulators::world::World;
 use super::digit_source::DigitSource;
 use super::mnist_world::{MAX_FRAMES, build_world, load_world, refused, save_world, world_limits, world_spec};
 use crate::env::{Env, EnvError, EnvSpec, Outcome, StateError};
-use crate::registry::Task;
+use crate::registry::{Drawn, Task};
 
 /// The digit to keep in the window.
 pub const TARGET: usize = 0;
@@ -105,6 +106,12 @@ impl Task for MnistWorldTrackEnv {
         let config_json = serde_json::to_value(&config).expect("a configuration is plain data");
         let spec = world_spec(Self::ID, &inked, config.steps, config_json);
         Ok(Self { spec, world })
+    }
+}
+
+impl Drawn for MnistWorldTrackEnv {
+    fn view(&self) -> View {
+        self.world.view()
     }
 }
 

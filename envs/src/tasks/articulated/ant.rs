@@ -5,6 +5,7 @@ use std::f64::consts::PI;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use simulators::articulated::{Model, ant};
+use simulators::draw::Scene;
 use simulators::limits::Limit;
 use simulators::rng::Rng;
 
@@ -153,6 +154,10 @@ impl Creature for Ant {
     fn model(&self) -> Model {
         let every = self.0.physics.mass_matrix_every.unwrap_or(ant::SUBSTEPS);
         ant::model(self.0.physics.inertia, every)
+    }
+
+    fn scene(&self, state: &[f64]) -> Scene {
+        ant::scene(&self.model(), state)
     }
 
     fn start(&self, rng: Option<&mut Rng>) -> Vec<f64> {

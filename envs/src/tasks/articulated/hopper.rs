@@ -5,6 +5,7 @@ use std::f64::consts::PI;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use simulators::articulated::{Model, hopper};
+use simulators::draw::Scene;
 use simulators::limits::Limit;
 use simulators::rng::Rng;
 
@@ -81,6 +82,10 @@ impl Creature for Hopper {
         model.inertia = self.0.physics.inertia;
         model.mass_matrix_every = self.0.physics.mass_matrix_every.unwrap_or(model.mass_matrix_every);
         model
+    }
+
+    fn scene(&self, state: &[f64]) -> Scene {
+        hopper::scene(&self.model(), state)
     }
 
     fn start(&self, rng: Option<&mut Rng>) -> Vec<f64> {

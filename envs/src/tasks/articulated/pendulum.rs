@@ -5,6 +5,7 @@ use std::f64::consts::{FRAC_PI_2, PI, TAU};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use simulators::articulated::{Model, cartpole};
+use simulators::draw::Scene;
 use simulators::limits::Limit;
 use simulators::rng::Rng;
 
@@ -91,6 +92,10 @@ impl Creature for CartPole {
         physical(cartpole::cartpole(), &self.0.physics)
     }
 
+    fn scene(&self, state: &[f64]) -> Scene {
+        cartpole::cartpole_scene(&self.model(), state)
+    }
+
     fn start(&self, rng: Option<&mut Rng>) -> Vec<f64> {
         near([0.0, -PI], rng)
     }
@@ -151,6 +156,10 @@ impl Creature for DoublePendulum {
 
     fn model(&self) -> Model {
         physical(cartpole::double_pendulum(), &self.0.physics)
+    }
+
+    fn scene(&self, state: &[f64]) -> Scene {
+        cartpole::double_pendulum_scene(&self.model(), state)
     }
 
     fn start(&self, rng: Option<&mut Rng>) -> Vec<f64> {
