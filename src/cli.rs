@@ -11,6 +11,7 @@ use simulators::rng::Seed;
 pub use refusal::explain;
 use refusal::whole;
 
+use crate::film::{FrameSize, MOST_FPS};
 use crate::size::Size;
 use crate::terminal;
 
@@ -49,6 +50,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Measure a model's memory, or a policy's returns.
     Eval(EvalArgs),
+    /// Watch a policy in an environment: an animated GIF, or numbered PNG files.
+    Record(RecordArgs),
     /// Roll states and actions of a file out in an environment, for comparison with other simulators.
     Rollout(RolloutArgs),
     /// Measure speed on this machine.
@@ -304,7 +307,7 @@ pub struct MemoryArgs {
 pub struct PolicyArgs {
     /// The environment.
     pub env: String,
-    /// random, oracle where the environment has one, or the folder of a run of `train shac`.
+    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac`.
     #[arg(long, default_value = "random")]
     pub policy: String,
     /// Let a trained policy explore as in training, instead of doing what it finds best.
@@ -319,6 +322,49 @@ pub struct PolicyArgs {
     /// Seed of the episodes.
     #[arg(long, default_value_t = 0, value_parser = whole::<u64>(0, Seed::MAX.0.into()), allow_negative_numbers = true)]
     pub seed: u64,
+}
+
+/// `mindseye record`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mindseye record ant --policy random --out ant.gif
+  mindseye record hopper --policy zero --seed 3 --steps 120 --out hopper.gif
+  mindseye record ant --policy runs/ant --episode 7 --size 640x480 --out ant.gif
+  mindseye record cartpole-swing-up --every 1 --out frames/              frames/000000.png and so on
+  mindseye record mnist-world-track --policy oracle --out track.gif      the whole world; what the agent sees is bright")]
+pub struct RecordArgs {
+    /// The environment.
+    pub env: String,
+    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac`.
+    #[arg(long, default_value = "random")]
+    pub policy: String,
+    /// Let a trained policy explore as in training, instead of doing what it finds best.
+    #[arg(long)]
+    pub stochastic: bool,
+    /// A file that ends in .gif, or a folder for 000000.png and so on.
+    #[arg(long, value_name = "PLACE")]
+    pub out: PathBuf,
+    /// Seed of the episodes.
+    #[arg(long, default_value_t = 0, value_parser = whole::<u64>(0, Seed::MAX.0.into()), allow_negative_numbers = true)]
+    pub seed: u64,
+    /// Which episode of that seed: the same as in `eval policy`.
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = whole::<u64>(0, 1 << 32), allow_negative_numbers = true)]
+    pub episode: u64,
+    /// Steps at most (until the episode ends).
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1, u32::MAX.into()), allow_negative_numbers = true)]
+    pub steps: Option<u32>,
+    /// Show the start and every K-th step after it (as many as make 30 frames a second or fewer).
+    #[arg(long, value_name = "K", value_parser = whole::<u32>(1, 1_000_000), allow_negative_numbers = true)]
+    pub every: Option<u32>,
+    /// Frames a second of the GIF (those of real time).
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1, MOST_FPS.into()), allow_negative_numbers = true)]
+    pub fps: Option<u32>,
+    /// Pixels: width x height, or one number for both (480x360; a world of pixels, enlarged).
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub size: Option<FrameSize>,
+    /// Settings of the environment.
+    #[command(flatten)]
+    pub layers: Layers,
 }
 
 /// `mindseye rollout`

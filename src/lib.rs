@@ -5,6 +5,7 @@
 pub mod cli;
 mod commands;
 pub mod failure;
+pub mod film;
 mod memory;
 mod policies;
 pub mod run_config;
@@ -67,6 +68,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Data(args) => commands::data::run(args, cli.json),
         Command::Train(args) => commands::train::run(args, threads, cli.json),
         Command::Eval(args) => commands::eval::run(args, threads, cli.json),
+        Command::Record(args) => commands::record::run(args, cli.json),
         Command::Rollout(args) => commands::rollout::run(args, cli.json),
         Command::Bench(args) => commands::bench::run(args, threads, cli.json),
         Command::Doctor => commands::doctor::run(cli.json),

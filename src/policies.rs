@@ -4,7 +4,7 @@ use std::path::Path;
 
 use agents::Learned;
 use anyhow::Result;
-use envs::policy::{Policy, RandomWalk, TrackOracle};
+use envs::policy::{Policy, RandomWalk, TrackOracle, Zero};
 use envs::registry::Entry;
 use serde_json::{Value, json};
 
@@ -19,10 +19,11 @@ use crate::run_dir::RunDir;
 pub fn named(name: &str, stochastic: bool, entry: &Entry) -> Result<(Box<dyn Policy>, Value)> {
     let policy: Box<dyn Policy> = match name {
         "random" => Box::new(RandomWalk::default()),
+        "zero" => Box::new(Zero),
         "oracle" => Box::new(TrackOracle),
         run if Path::new(run).is_dir() => return learned(run, stochastic, entry),
         other => {
-            let allowed = "random, oracle, or the folder of a run of `mindseye train shac`";
+            let allowed = "random, zero, oracle, or the folder of a run of `mindseye train shac`";
             return Err(Usage::argument("--policy", other, "there is no such policy").allowed(allowed).into());
         }
     };

@@ -98,6 +98,17 @@ fn unknown_preset(name: &str, presets: &[Preset]) -> anyhow::Error {
     Usage::argument("--preset", name, "there is no such preset").allowed(listed).suggest(nearest).into()
 }
 
+/// TOML has no nulls: what is null is left out.
+pub fn without_nulls(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
+            kept.map(|(name, value)| (name, without_nulls(value))).collect()
+        }
+        other => other,
+    }
+}
+
 fn merge(into: &mut Table, from: Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {

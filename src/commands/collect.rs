@@ -82,17 +82,21 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
 
 /// The environment's whole configuration from all layers.
 fn env_config(entry: &Entry, args: &CollectArgs) -> Result<(serde_json::Value, Layered)> {
-    let presets: &[Preset] = if entry.alias == "mnist-world" { MNIST_WORLD } else { &[] };
     let mut base = Table::new();
     if let Some(folder) = &args.mnist {
         base.insert("digits".into(), toml::Value::Table(mnist_files(folder, &args.split)?));
     }
-    let mut layered = run_config::merged(base, &args.layers, presets)?;
+    let mut layered = run_config::merged(base, &args.layers, presets(entry))?;
     if let Some(folder) = &args.mnist {
         layered.comes_from("digits.split", &format!("--split {}", args.split));
         layered.comes_from("digits", &format!("--mnist {}", folder.display()));
     }
     env_settings(entry, layered)
+}
+
+/// Its shipped configurations.
+pub fn presets(entry: &Entry) -> &'static [Preset] {
+    if entry.alias == "mnist-world" { MNIST_WORLD } else { &[] }
 }
 
 /// The environment's whole configuration.

@@ -7,5 +7,6 @@ pub mod doctor;
 pub mod envs;
 pub mod eval;
 pub mod quickstart;
+pub mod record;
 pub mod rollout;
 pub mod train;

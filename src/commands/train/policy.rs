@@ -17,7 +17,7 @@ use super::settings::{SHAC, set_seed};
 use crate::cli::TrainArgs;
 use crate::failure::{Difference, Stopped, Usage};
 use crate::memory::memory;
-use crate::run_config::{self, Fault, Layered, SHAC as PRESETS};
+use crate::run_config::{self, Fault, Layered, SHAC as PRESETS, without_nulls};
 use crate::run_dir::{RunDir, differences};
 use crate::terminal::{self, Progress, bytes};
 
@@ -147,17 +147,6 @@ fn resolved(args: &TrainArgs, entry: &Entry, begun: Option<&PolicyConfig>) -> Re
     };
     let config = layered.resolve(parse, limits)?;
     Ok((config, layered))
-}
-
-/// TOML has no nulls: what is null is left out.
-fn without_nulls(value: serde_json::Value) -> serde_json::Value {
-    match value {
-        serde_json::Value::Object(fields) => {
-            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
-            kept.map(|(name, value)| (name, without_nulls(value))).collect()
-        }
-        other => other,
-    }
 }
 
 /// Whether the run can be begun, or gone on with; then what has changed since it was begun, a line each.
