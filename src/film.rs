@@ -66,8 +66,13 @@ const COLOURS: usize = 255;
 const BITS: u32 = 6;
 /// Frames that the colours are taken from.
 const SAMPLED: usize = 8;
-/// One pixel in so many is looked at.
-const EVERY_PIXEL: i32 = 7;
+/// Pixels of about one colour that count: the sky is large, but a thin limb must keep its colour too.
+const COUNTED: u8 = 32;
+
+/// Which of the triples of [`BITS`] bits a colour is.
+fn place(pixel: &[u8; 3]) -> usize {
+    pixel.iter().fold(0, |at, &byte| at << BITS | usize::from(byte >> (8 - BITS)))
+}
 
 /// The colours of all frames, the same for each, so that nothing flickers.
 struct Palette {
@@ -79,12 +84,16 @@ struct Palette {
 
 impl Palette {
     fn of(images: &[Image]) -> Self {
-        let pixels: Vec<u8> = images
-            .iter()
-            .flat_map(|image| image.rgb.as_chunks::<3>().0)
-            .flat_map(|&[r, g, b]| [r, g, b, u8::MAX])
-            .collect();
-        let network = NeuQuant::new(EVERY_PIXEL, COLOURS, &pixels);
+        let mut counted = vec![0u8; 1 << (3 * BITS)];
+        let mut pixels = Vec::new();
+        for pixel @ &[r, g, b] in images.iter().flat_map(|image| image.rgb.as_chunks::<3>().0) {
+            let count = &mut counted[place(pixel)];
+            if *count < COUNTED {
+                *count += 1;
+                pixels.extend([r, g, b, u8::MAX]);
+            }
+        }
+        let network = NeuQuant::new(1, COLOURS, &pixels);
         let mut rgb = network.color_map_rgb();
         rgb.resize((COLOURS + 1) * 3, 0);
         let byte = |bits: u32| ((bits << (8 - BITS)) | (1 << (7 - BITS))) as u8;
@@ -99,7 +108,6 @@ impl Palette {
     /// The colour of each pixel.
     fn indices(&self, image: &Image) -> Vec<u8> {
         let pixels = image.rgb.as_chunks::<3>().0.iter();
-        let place = |pixel: &[u8; 3]| pixel.iter().fold(0, |at, &byte| at << BITS | usize::from(byte >> (8 - BITS)));
         pixels.map(|pixel| self.nearest[place(pixel)]).collect()
     }
 }
@@ -127,7 +135,7 @@ pub fn gif(views: &[View], size: FrameSize, fps: f64, mut drawn: impl FnMut(usiz
             *shown = same;
         }
         // In hundredths of a second, with nothing lost to rounding over many frames.
-        let until = |frames: usize| (frames as f64 * 100.0 / fps).round() as u16 as f64;
+        let until = |frames: usize| (frames as f64 * 100.0 / fps).round();
         let frame = Frame {
             width,
             height,
@@ -172,18 +180,19 @@ mod tests {
         }
     }
 
-    /// A dot that wanders over a ramp of greys.
+    /// A red square that wanders over a ramp of greys.
     fn wandering(at: usize) -> View {
         let mut image = Image::black(40, 30);
         for (i, pixel) in image.rgb.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-            *pixel = if i == at { [250, 10, 10] } else { [i as u8 % 200; 3] };
+            let inside = (at..at + 5).contains(&(i % 40)) && (at..at + 5).contains(&(i / 40));
+            *pixel = if inside { [250, 10, 10] } else { [(i / 6) as u8; 3] };
         }
         View::Pixels(image)
     }
 
     #[test]
     fn a_gif_shows_each_frame_for_its_time_and_nearly_in_its_colours() {
-        let views: Vec<View> = (0..7).map(|i| wandering(i * 131)).collect();
+        let views: Vec<View> = (0..7).map(|i| wandering(i * 4)).collect();
         let size = FrameSize { width: 40, height: 30 };
         let bytes = gif(&views, size, 30.0, |_| {}).unwrap();
         let mut options = gif::DecodeOptions::new();
@@ -203,5 +212,15 @@ mod tests {
         }
         assert!(decoder.read_next_frame().unwrap().is_none());
         assert_eq!(delays, 23, "7 frames at 30 a second, in hundredths");
+    }
+
+    #[test]
+    fn a_gif_of_many_minutes_keeps_its_pace() {
+        let views: Vec<View> = (0..3).map(wandering).collect();
+        let bytes = gif(&views, FrameSize { width: 16, height: 16 }, 1.0 / 400.0, |_| {}).unwrap();
+        let mut decoder = gif::DecodeOptions::new().read_info(&bytes[..]).unwrap();
+        for _ in 0..3 {
+            assert_eq!(decoder.read_next_frame().unwrap().unwrap().delay, 40_000);
+        }
     }
 }

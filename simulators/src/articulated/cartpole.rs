@@ -90,7 +90,9 @@ fn rod(from: Vector, to: Vector, radius: f64) -> Solid {
 #[must_use]
 pub fn cartpole_scene(model: &Model, state: &[f64]) -> Scene {
     let mut solids = model.solids(state, &COLOURS[0]);
-    solids.push(rod([-RAIL, HEIGHT, BEHIND], [RAIL, HEIGHT, BEHIND], 0.03));
+    // Its ends are springs, so the cart may be beyond them: what is seen of the rail goes on.
+    let [left, right] = [-6.0, 6.0].map(|aside| [state[0] + aside, HEIGHT, BEHIND]);
+    solids.push(rod(left, right, 0.03));
     solids.extend([-RAIL, RAIL].map(|x| rod([x, 0.0, BEHIND], [x, HEIGHT, BEHIND], 0.05)));
     let camera = Camera { eye: [state[0], 2.9, 5.0], target: [state[0], 2.4, 0.0], height: 0.27 };
     Scene { solids, camera }
