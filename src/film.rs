@@ -70,8 +70,8 @@ const SAMPLED: usize = 8;
 const COUNTED: u8 = 32;
 
 /// Which of the triples of [`BITS`] bits a colour is.
-fn place(pixel: &[u8; 3]) -> usize {
-    pixel.iter().fold(0, |at, &byte| at << BITS | usize::from(byte >> (8 - BITS)))
+fn place(pixel: [u8; 3]) -> usize {
+    pixel.into_iter().fold(0, |at, byte| at << BITS | usize::from(byte >> (8 - BITS)))
 }
 
 /// The colours of all frames, the same for each, so that nothing flickers.
@@ -87,7 +87,7 @@ impl Palette {
         let mut counted = vec![0u8; 1 << (3 * BITS)];
         let mut pixels = Vec::new();
         for pixel @ &[r, g, b] in images.iter().flat_map(|image| image.rgb.as_chunks::<3>().0) {
-            let count = &mut counted[place(pixel)];
+            let count = &mut counted[place(*pixel)];
             if *count < COUNTED {
                 *count += 1;
                 pixels.extend([r, g, b, u8::MAX]);
@@ -108,7 +108,7 @@ impl Palette {
     /// The colour of each pixel.
     fn indices(&self, image: &Image) -> Vec<u8> {
         let pixels = image.rgb.as_chunks::<3>().0.iter();
-        pixels.map(|pixel| self.nearest[place(pixel)]).collect()
+        pixels.map(|pixel| self.nearest[place(*pixel)]).collect()
     }
 }
 

@@ -99,6 +99,7 @@ fn unknown_preset(name: &str, presets: &[Preset]) -> anyhow::Error {
 }
 
 /// TOML has no nulls: what is null is left out.
+#[must_use]
 pub fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     match value {
         serde_json::Value::Object(fields) => {

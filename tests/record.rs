@@ -11,6 +11,7 @@ use envs::buffer::Buffer;
 use envs::policy::{Policy as _, RandomWalk};
 use envs::registry::find;
 use envs::vector::{AutoresetMode, Reset, VectorConfig};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use simulators::rng::Seed;
 
@@ -127,11 +128,11 @@ fn what_cannot_be_recorded_is_refused_before_anything_is_written() {
         ("ant --out new.gif --set physics.precison=f64", "did you mean `precision`?"),
         ("ant --out new.gif --set termination_height=2", "termination_height = 2"),
     ];
-    for (line, expected) in cases {
+    cases.par_iter().for_each(|(line, expected)| {
         let (code, out, err) = record(place.path(), line);
         assert_eq!((code, out.as_str()), (2, ""), "{line}: {err}");
         assert!(err.contains(expected), "{line} should say `{expected}`, says: {err}");
-    }
+    });
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
     assert_eq!(fs::read(place.path().join("old.gif")).unwrap(), b"mine");
 }

@@ -64,7 +64,7 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<()> {
     let fps = args.fps.map_or_else(|| (native / f64::from(every)).min(MOST_FPS.into()), f64::from);
 
     let frames = Frames { every, steps: args.steps, size: args.size };
-    let episode = play(&mut *envs, policy.as_mut(), args.episode, &frames, |row| look(row))?;
+    let episode = play(&mut *envs, policy.as_mut(), args.episode, &frames, look)?;
     let size = frames.size_of(&episode.views[0]);
     let bar = Progress::new("draw", episode.views.len() as u64, json);
     let written = place.write(&episode.views, size, fps, |done| bar.at(done as u64, String::new))?;
