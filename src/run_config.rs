@@ -98,6 +98,14 @@ fn unknown_preset(name: &str, presets: &[Preset]) -> anyhow::Error {
     Usage::argument("--preset", name, "there is no such preset").allowed(listed).suggest(nearest).into()
 }
 
+/// A configuration as a file would have it.
+///
+/// # Errors
+/// What has no TOML form.
+pub fn as_toml(config: &impl Serialize) -> Result<String> {
+    Ok(toml::to_string_pretty(&without_nulls(serde_json::to_value(config)?))?)
+}
+
 /// TOML has no nulls: what is null is left out.
 #[must_use]
 pub fn without_nulls(value: serde_json::Value) -> serde_json::Value {

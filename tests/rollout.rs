@@ -72,3 +72,15 @@ fn bad_input_is_named_and_nothing_is_written() {
     assert!(code == 2 && err.contains("physics.inertia") && err.contains("exact"), "{err}");
     assert!(!output.exists());
 }
+
+#[test]
+fn every_environment_shows_its_configuration() {
+    let place = tempfile::tempdir().unwrap();
+    for env in ["mnist-world", "mnist-world-track", "ant", "hopper", "cartpole-swing-up", "double-pendulum"] {
+        for words in [&["envs", env][..], &["collect", env, "--episodes", "1", "--out", "data", "--print-config"]] {
+            let run = Command::new(cargo_bin("mindseye")).args(words).current_dir(&place).output().unwrap();
+            let (out, err) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
+            assert!(run.status.success() && out.contains(" = "), "{words:?}: {out}{err}");
+        }
+    }
+}

@@ -33,7 +33,7 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
     let (config, layered) = env_config(entry, args)?;
     if args.layers.print_config {
-        println!("{}", toml::to_string_pretty(&config)?);
+        println!("{}", run_config::as_toml(&config)?);
         return Ok(());
     }
     let truth = match args.truth {

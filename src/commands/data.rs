@@ -9,6 +9,7 @@ use envs::storage;
 use super::collect::watched;
 use crate::cli::{DataArgs, DataCommand};
 use crate::failure::Stopped;
+use crate::run_config;
 use crate::terminal::{bytes, count};
 
 /// Places of damage that are shown to people; `--json` has all.
@@ -50,7 +51,7 @@ fn info(dataset: &Path, json: bool) -> Result<()> {
     for column in &description.columns {
         println!("    {:<18} {:<5} {:?} per {:?}", column.name, column.dtype.name(), column.shape, column.follows);
     }
-    println!("  configuration\n{}", indented(&toml::to_string_pretty(&description.source.config)?));
+    println!("  configuration\n{}", indented(&run_config::as_toml(&description.source.config)?));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use envs::registry::{entries, find};
 use serde_json::json;
 
 use crate::cli::EnvsArgs;
+use crate::run_config;
 
 /// Lists all, or shows one.
 #[expect(clippy::print_stdout, reason = "the result of the command")]
@@ -17,7 +18,7 @@ pub fn run(args: &EnvsArgs, json: bool) -> Result<()> {
             println!("{about}");
         } else {
             println!("{} ({}): {}\n\nConfiguration, with its defaults:", entry.id, entry.alias, entry.about);
-            println!("{}", toml::to_string_pretty(&config)?);
+            println!("{}", run_config::as_toml(&config)?);
         }
         return Ok(());
     }

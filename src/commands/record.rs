@@ -52,7 +52,7 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<()> {
     let (mut policy, trained_in) = policies::named(&args.policy, args.stochastic, entry)?;
     let config = config(entry, trained_in, args)?;
     if args.layers.print_config {
-        println!("{}", toml::to_string_pretty(&run_config::without_nulls(config))?);
+        println!("{}", run_config::as_toml(&config)?);
         return Ok(());
     }
     let place = Place::free(&args.out, args.fps)?;

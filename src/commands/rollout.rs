@@ -31,7 +31,7 @@ pub fn run(args: &RolloutArgs, json: bool) -> Result<()> {
     let base = if vector { base } else { Table::new() };
     let (config, _) = env_settings(entry, run_config::merged(base, &args.layers, &[])?)?;
     if args.layers.print_config {
-        println!("{}", toml::to_string_pretty(&config)?);
+        println!("{}", run_config::as_toml(&config)?);
         return Ok(());
     }
     let bytes = read(&args.input)?;

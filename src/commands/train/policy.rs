@@ -39,7 +39,7 @@ pub fn run(args: &TrainArgs, threads: usize, json: bool) -> Result<()> {
     let begun = (args.resume && run.exists()).then(|| run.policy_config()).transpose()?;
     let (config, layered) = resolved(args, entry, begun.as_ref())?;
     if args.layers.print_config {
-        println!("{}", toml::to_string_pretty(&without_nulls(serde_json::to_value(&config)?))?);
+        println!("{}", run_config::as_toml(&config)?);
         return Ok(());
     }
     may_begin(&run, args, &config, &layered, threads)?;
