@@ -7,6 +7,8 @@
 #![expect(clippy::inline_always, reason = "a body is compiled for a processor's features only where it is inlined")]
 
 mod adjoint;
+#[cfg(test)]
+mod count;
 mod dynamics;
 mod inspect;
 mod model;

@@ -1,6 +1,8 @@
 //! `mindseye bench`: how fast this machine does what users wait for. Every number is taken warm, over a second or more.
 
+mod bodies;
 mod models;
+mod peers;
 mod worlds;
 
 use std::time::{Duration, Instant};
@@ -20,10 +22,14 @@ enum Bench {
     Update(models::Update),
 }
 
+/// Name, unit, and how to take it.
+type Rate = (&'static str, &'static str, fn() -> Result<f64>);
+
 fn benches() -> Vec<Bench> {
     let updates = models::UPDATES.into_iter().map(Bench::Update);
-    let worlds = worlds::BENCHES.into_iter().map(|(name, unit, take)| Bench::One(name, unit, take));
-    worlds.chain(updates).chain([Bench::One("flowm/imagine", "frames/s", models::imagine)]).collect()
+    let rates = worlds::BENCHES.into_iter().chain(bodies::BENCHES);
+    let rates = rates.map(|(name, unit, take)| Bench::One(name, unit, take));
+    rates.chain(updates).chain([Bench::One("flowm/imagine", "frames/s", models::imagine)]).collect()
 }
 
 impl Bench {
@@ -44,10 +50,19 @@ pub fn run(args: &BenchArgs, threads: usize, json: bool) -> Result<()> {
         let names: Vec<String> = all.iter().map(Bench::name).collect();
         return Err(usage(format!("no benchmark has `{asked}` in its name; there are:\n  {}", names.join("\n  "))));
     }
+    let (mut env_step, mut with_gradient) = (None, None);
     for bench in all.iter().filter(|bench| bench.name().contains(asked)) {
         let name = bench.name();
         match bench {
-            Bench::One(_, unit, take) => row(&name, take()?, unit, json),
+            Bench::One(_, unit, take) => {
+                let value = take()?;
+                row(&name, value, unit, json);
+                match name.as_str() {
+                    "ant/env_step" => env_step = Some(value),
+                    "ant/step_and_gradient" => with_gradient = Some(value),
+                    _ => {}
+                }
+            }
             Bench::Update(update) => {
                 let seconds = update.seconds()?;
                 row(&name, seconds, "s", json);
@@ -58,6 +73,9 @@ pub fn run(args: &BenchArgs, threads: usize, json: bool) -> Result<()> {
                 }
             }
         }
+    }
+    if env_step.or(with_gradient).is_some() {
+        peers::print(env_step, with_gradient, json);
     }
     Ok(())
 }

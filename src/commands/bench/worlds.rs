@@ -20,10 +20,7 @@ use simulators::rng::{Purpose, Seed, stream};
 use simulators::world::{World, step_and_render};
 use tempfile::TempDir;
 
-use super::{ENOUGH, seconds_per_call};
-
-/// Name, unit, and how to take it.
-type Rate = (&'static str, &'static str, fn() -> Result<f64>);
+use super::{ENOUGH, Rate, seconds_per_call};
 
 pub const BENCHES: [Rate; 6] = [
     ("mnist_world/step_render", "frames/s", || step_render(rayon::current_num_threads())),
