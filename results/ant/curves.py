@@ -25,17 +25,17 @@ def read(run):
     return rows
 
 
-def panel(x0, title, unit, most, series):
-    top = 8500
+def panel(x0, title, unit, ticks, series):
+    top, most = 8500, ticks[-1] * 1.06
     place = lambda x, y: (x0 + LEFT + x / most * WIDTH, TOP + HEIGHT - max(y, 0) / top * HEIGHT)
     parts = [f'<text x="{x0 + LEFT + WIDTH / 2}" y="24" text-anchor="middle" font-weight="bold">{title}</text>']
     for y in range(0, top + 1, 1000):
         (left, height), (right, _) = place(0, y), place(most, y)
         parts.append(f'<line x1="{left}" x2="{right}" y1="{height}" y2="{height}" stroke="#ddd"/>')
         parts.append(f'<text x="{left - 6}" y="{height + 4}" text-anchor="end">{y}</text>')
-    for tick in range(5):
-        x, y = place(most * tick / 4, 0)
-        parts.append(f'<text x="{x}" y="{y + 18}" text-anchor="middle">{most * tick / 4:g}</text>')
+    for tick in ticks:
+        x, y = place(tick, 0)
+        parts.append(f'<text x="{x}" y="{y + 18}" text-anchor="middle">{tick}</text>')
     parts.append(f'<text x="{x0 + LEFT + WIDTH / 2}" y="{TOP + HEIGHT + 38}" text-anchor="middle">{unit}</text>')
     for name, colour, points, dots in series:
         line = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points if x <= most)
@@ -59,9 +59,8 @@ def main():
     for colour, (name, rows) in zip(COLOURS, runs.items()):
         steps.append((name, colour, [(x, r) for x, _, r in rows], False))
         minutes.append((name, colour, [(m, r) for _, m, r in rows], False))
-    most_minutes = 45
-    parts = panel(0, "Ant: return by steps", "million steps", 34, steps)
-    parts += panel(WIDTH + LEFT + 30, "Ant: return by time", "minutes", most_minutes, minutes)
+    parts = panel(0, "Ant: return by steps", "million steps", range(0, 33, 8), steps)
+    parts += panel(WIDTH + LEFT + 30, "Ant: return by time", "minutes", range(0, 41, 10), minutes)
     total = 2 * (WIDTH + LEFT) + 60
     style = 'font-family="sans-serif" font-size="12"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{TOP + HEIGHT + 50}" {style}>'
