@@ -1,6 +1,6 @@
 //! Short-horizon actor-critic (Xu et al. 2022): a policy trained by the gradient of its return through the simulator.
 //!
-//! Each epoch plays a window of steps in all envs ([`rollout`]), takes the gradient of the discounted rewards of the window
+//! Each epoch plays a window of steps in all envs (`rollout.rs`), takes the gradient of the discounted rewards of the window
 //! and of the value of what it led to, all the way back through the simulator and the policy, and moves the actor by it;
 //! then it fits the critics to TD(λ) targets of the same window.
 //!

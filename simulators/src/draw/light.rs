@@ -7,7 +7,7 @@ use super::vector::{Vector, add, dot, mix, scale, sub};
 /// Red, green, blue, as amounts of light: 0 is none, 1 as much as a picture can show.
 pub type Colour = [f64; 3];
 
-/// The colour that is written `0xRRGGBB`. A byte stands for the square of its share, as [`to_bytes`] takes it back.
+/// The colour that is written `0xRRGGBB`. A byte stands for the square of its share, as `to_bytes` takes it back.
 #[must_use]
 pub const fn srgb(hex: u32) -> Colour {
     const fn light(byte: u32) -> f64 {
