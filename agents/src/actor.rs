@@ -2,7 +2,8 @@
 
 use simulators::rng::Rng;
 use tch::{Kind, Tensor, nn};
-use world_models::mlp::{Mlps, Numbers, Tape, gradient};
+use world_models::mlp::passes::Run;
+use world_models::mlp::{Mlps, Numbers, Shape, gradient};
 
 use crate::moments::{CLIP, Moments};
 use crate::shac::ActorConfig;
@@ -19,7 +20,7 @@ pub struct Actor {
 /// What [`Actor::pull_back`] needs of the actions.
 pub struct ActorTape {
     inputs: Tensor,
-    mean: Tape,
+    mean: Run,
     noise: Tensor,
     actions: Tensor,
 }
@@ -36,7 +37,7 @@ impl Actor {
     #[must_use]
     pub fn new(path: &nn::Path<'_>, config: &ActorConfig, inputs: i64, actions: i64, rng: &mut Rng) -> Self {
         let sizes = [&[inputs], config.hidden.as_slice(), &[actions]].concat();
-        let mean = Mlps::new(&(path / "mean"), 1, &sizes, config.activation, config.start, rng);
+        let mean = Mlps::new(&(path / "mean"), 1, &Shape::plain(&sizes, config.activation), config.start, rng);
         let log_std = path.var("log_std", &[actions], nn::Init::Const(config.initial_log_std));
         Self { mean, log_std, min_log_std: config.min_log_std }
     }

@@ -1,12 +1,20 @@
 //! Adam, with a state that can be saved: tch's own optimiser cannot show its moments.
+//!
+//! On a CPU an update is one pass over memory. In tensor operations, of which each is a round of all threads, it takes as long
+//! as the way back through small networks.
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use simulators::limits::Limit;
-use tch::{Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
 use crate::checkpoint::is_finite;
+use crate::raw::{slice, slice_mut};
+
+/// Numbers that a thread takes at a time.
+const CHUNK: usize = 16_384;
 
 /// Adam's constants (Kingma & Ba 2015), and the largest norm a gradient may have.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -71,14 +79,12 @@ impl Adam {
     /// One read-back from the device.
     #[must_use]
     pub fn gradient_norm(&self) -> f64 {
-        let squares: Vec<Tensor> = self
-            .parameters
-            .values()
-            .map(Tensor::grad)
-            .filter(Tensor::defined)
-            .map(|g| g.square().sum(Kind::Double))
-            .collect();
-        if squares.is_empty() { 0.0 } else { Tensor::stack(&squares, 0).sum(Kind::Double).double_value(&[]).sqrt() }
+        let gradients: Vec<Tensor> = self.parameters.values().map(Tensor::grad).filter(Tensor::defined).collect();
+        if gradients.iter().all(is_plain) {
+            return gradients.iter().map(sum_of_squares).sum::<f64>().sqrt();
+        }
+        let squares: Vec<Tensor> = gradients.iter().map(|g| g.square().sum(Kind::Double)).collect();
+        Tensor::stack(&squares, 0).sum(Kind::Double).double_value(&[]).sqrt()
     }
 
     /// The parameters whose gradients are not finite everywhere.
@@ -95,14 +101,26 @@ impl Adam {
         let scale = (clip_norm / norm.max(1e-30)).min(1.0);
         let exponent = self.updates.min(i32::MAX as u64) as i32;
         let (correction1, correction2) = (1.0 - beta1.powi(exponent), 1.0 - beta2.powi(exponent));
+        let plain = Plain {
+            scale: scale as f32,
+            keep: [beta1 as f32, beta2 as f32],
+            take: [(1.0 - beta1) as f32, (1.0 - beta2) as f32],
+            unbias: [(1.0 / correction1) as f32, (1.0 / correction2) as f32],
+            epsilon: epsilon as f32,
+            learning_rate: learning_rate as f32,
+        };
         tch::no_grad(|| {
             for (name, parameter) in &mut self.parameters {
                 let gradient = parameter.grad();
                 if !gradient.defined() {
                     continue;
                 }
-                let gradient = gradient * scale;
                 let (first, second) = (&self.first[name], &self.second[name]);
+                if [&gradient, parameter, first, second].into_iter().all(is_plain) {
+                    plain.step(&gradient, [parameter, first, second].map(Tensor::shallow_clone));
+                    continue;
+                }
+                let gradient = gradient * scale;
                 let _ = first.shallow_clone().g_mul_scalar_(beta1).g_add_(&(&gradient * (1.0 - beta1)));
                 let _ = second.shallow_clone().g_mul_scalar_(beta2).g_add_(&(gradient.square() * (1.0 - beta2)));
                 let step = (first / correction1) / ((second / correction2).sqrt() + epsilon);
@@ -133,10 +151,51 @@ impl Adam {
     }
 }
 
+/// Whether an update can be made in one pass over memory.
+fn is_plain(tensor: &Tensor) -> bool {
+    tensor.device() == Device::Cpu && tensor.kind() == Kind::Float && tensor.is_contiguous()
+}
+
+/// In double precision, chunk by chunk, so that the number of threads changes no bit.
+fn sum_of_squares(gradient: &Tensor) -> f64 {
+    let values = slice::<f32>(gradient, gradient.numel());
+    let of_chunk = |chunk: &[f32]| chunk.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
+    values.par_chunks(CHUNK).map(of_chunk).collect::<Vec<_>>().into_iter().sum()
+}
+
+/// An update in single precision.
+struct Plain {
+    /// Of gradients.
+    scale: f32,
+    keep: [f32; 2],
+    take: [f32; 2],
+    unbias: [f32; 2],
+    epsilon: f32,
+    learning_rate: f32,
+}
+
+impl Plain {
+    /// Of a parameter and its two moments.
+    fn step(&self, gradient: &Tensor, mut written: [Tensor; 3]) {
+        let len = gradient.numel();
+        let [parameter, first, second] = written.each_mut().map(|tensor| slice_mut::<f32>(tensor, len));
+        let moments = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
+        let chunks = parameter.par_chunks_mut(CHUNK).zip(moments).zip(slice::<f32>(gradient, len).par_chunks(CHUNK));
+        chunks.for_each(|((parameter, (first, second)), gradient)| {
+            for (((parameter, first), second), gradient) in parameter.iter_mut().zip(first).zip(second).zip(gradient) {
+                let gradient = gradient * self.scale;
+                *first = *first * self.keep[0] + gradient * self.take[0];
+                *second = *second * self.keep[1] + gradient * gradient * self.take[1];
+                let deviation = (*second * self.unbias[1]).sqrt() + self.epsilon;
+                *parameter -= self.learning_rate * (*first * self.unbias[0]) / deviation;
+            }
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
 
     #[test]
     fn first_step_is_the_learning_rate_against_the_sign_of_the_gradient() {

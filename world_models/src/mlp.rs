@@ -1,11 +1,12 @@
-//! Small networks, several of one shape side by side: linear, activation, layer norm, as often as there are hidden layers;
-//! then linear. Actors, critics and latent dynamics are made of them.
+//! Small networks, several of one shape side by side: linear layers, with a layer norm and an activation between two of them.
+//! Actors, critics and latent dynamics are made of them.
 //!
 //! [`Mlps::forward`] is plain tensor operations, differentiable by libtorch on any device. [`Mlps::run`] and
 //! [`Mlps::pull_back`] are the same forward and reverse pass without its tape, for the CPU: products by libtorch, everything
-//! between two products in one pass over memory. Trained at this size, most of the time otherwise goes into that.
+//! between two products in one pass over memory ([`passes`]). Trained at this size, most of the time otherwise goes into that.
 
 mod kernels;
+pub mod passes;
 
 use rand::RngExt as _;
 use rand_distr::{Distribution as _, StandardNormal};
@@ -13,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use simulators::rng::Rng;
 use tch::{Device, Kind, Tensor, nn};
 
-use crate::raw::{Bf16, slice, slice_mut};
-use kernels::{EPSILON, Padded, Parameters, Stats};
+use kernels::EPSILON;
+use passes::{Gradients, Passes, Run};
 
-/// What follows a linear layer.
+/// A function of each number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -24,6 +25,50 @@ pub enum Activation {
     Mish,
     /// `x` above zero, `e^x - 1` below (Clevert et al. 2016).
     Elu,
+}
+
+/// Numbers that SimNorm takes the soft-max of together.
+pub const GROUP: i64 = 8;
+
+/// What follows a linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Between {
+    /// An activation, then a layer norm: actors and critics.
+    ActivationNorm(Activation),
+    /// A layer norm, then an activation: world models.
+    NormActivation(Activation),
+    /// A layer norm, then the soft-max of each [`GROUP`] numbers: latents (Hansen et al. 2024, eq. 4).
+    SimNorm,
+}
+
+/// What networks look like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    /// Widths: input, hidden layers, output.
+    pub sizes: Vec<i64>,
+    /// What follows the hidden layers.
+    pub hidden: Between,
+    /// What follows the last layer, if anything does.
+    pub last: Option<Between>,
+}
+
+impl Shape {
+    /// Activation then norm after the hidden layers, nothing after the last.
+    #[must_use]
+    pub fn plain(sizes: &[i64], activation: Activation) -> Self {
+        Self { sizes: sizes.to_vec(), hidden: Between::ActivationNorm(activation), last: None }
+    }
+
+    /// Trainable numbers of one network.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        let last = self.sizes.len() - 2;
+        let layer = |(number, ends): (usize, &[i64])| {
+            let norm = if number < last || self.last.is_some() { 2 } else { 0 };
+            (ends[0] as u64 + 1 + norm).saturating_mul(ends[1] as u64)
+        };
+        self.sizes.windows(2).enumerate().map(layer).fold(0, u64::saturating_add)
+    }
 }
 
 /// How the weights of linear layers begin.
@@ -34,9 +79,11 @@ pub enum Start {
     Uniform,
     /// Orthogonal times √2, biases zero (Saxe et al. 2014).
     Orthogonal,
+    /// Normal with deviation 0.02, biases zero.
+    Normal,
 }
 
-/// What [`Mlps::run`] multiplies and stores in; sums are in single precision.
+/// What [`Mlps::run`] multiplies and stores in; sums and the last layer are in single precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Numbers {
@@ -60,7 +107,6 @@ impl Numbers {
 #[derive(Debug)]
 pub struct Mlps {
     layers: Vec<Layer>,
-    activation: Activation,
 }
 
 #[derive(Debug)]
@@ -69,31 +115,15 @@ struct Layer {
     weight: Tensor,
     /// `[K, 1, out]`.
     bias: Tensor,
-    /// Gain and shift `[K, 1, out]` of the layer norm; the last layer has none.
-    norm: Option<[Tensor; 2]>,
-}
-
-/// What [`Mlps::pull_back`] needs of a run.
-pub struct Tape {
-    numbers: Numbers,
-    /// `[K, B, in]` of each layer.
-    inputs: Vec<Tensor>,
-    /// Of each hidden layer: what the product gave, `[K, B, out]`, and `[K * B]` statistics of what became of it.
-    hidden: Vec<(Tensor, Vec<Stats>)>,
+    /// What follows, if anything does, with gain and shift `[K, 1, out]` of the layer norm.
+    norm: Option<(Between, [Tensor; 2])>,
 }
 
 impl Mlps {
-    /// `count` networks with layers of `sizes`: input, hidden ones, output. Weights are made under `path`.
+    /// `count` networks. Weights are made under `path`.
     #[must_use]
-    pub fn new(
-        path: &nn::Path<'_>,
-        count: i64,
-        sizes: &[i64],
-        activation: Activation,
-        start: Start,
-        rng: &mut Rng,
-    ) -> Self {
-        let hidden = sizes.len().saturating_sub(2);
+    pub fn new(path: &nn::Path<'_>, count: i64, shape: &Shape, start: Start, rng: &mut Rng) -> Self {
+        let last = shape.sizes.len() - 2;
         let layer = |(number, ends): (usize, &[i64])| {
             let path = path / number;
             let (from, to) = (ends[0], ends[1]);
@@ -101,83 +131,70 @@ impl Mlps {
             let stacked =
                 |of: usize| Tensor::stack(&made.iter().map(|pair| pair[of].shallow_clone()).collect::<Vec<_>>(), 0);
             let filled = |name: &str, value: f64| path.var(name, &[count, 1, to], nn::Init::Const(value));
+            let between = if number < last { Some(shape.hidden) } else { shape.last };
             Layer {
                 weight: path.var_copy("weight", &stacked(0)),
                 bias: path.var_copy("bias", &stacked(1)),
-                norm: (number < hidden).then(|| [filled("gain", 1.0), filled("shift", 0.0)]),
+                norm: between.map(|between| (between, [filled("gain", 1.0), filled("shift", 0.0)])),
             }
         };
-        Self { layers: sizes.windows(2).enumerate().map(layer).collect(), activation }
+        Self { layers: shape.sizes.windows(2).enumerate().map(layer).collect() }
     }
 
     /// Weights, biases, gains and shifts, layer by layer.
     pub fn parameters(&self) -> impl Iterator<Item = &Tensor> {
-        self.layers.iter().flat_map(|layer| [&layer.weight, &layer.bias].into_iter().chain(layer.norm.iter().flatten()))
+        self.layers.iter().flat_map(Layer::parameters)
     }
 
     fn count(&self) -> i64 {
         self.layers[0].weight.size()[0]
     }
 
-    /// What each network makes of `x` `[B, in]`: `[K, B, out]`.
+    /// The weight of the last layer, `[K, in, out]`.
+    pub fn last_weight(&self) -> Tensor {
+        self.layers[self.layers.len() - 1].weight.shallow_clone()
+    }
+
+    /// What each network makes of `x` `[B, in]`, or of its own `[K, B, in]`: `[K, B, out]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let mut x = x.unsqueeze(0).expand([self.count(), -1, -1], false);
+        let mut x = self.each(x);
         for Layer { weight, bias, norm } in &self.layers {
             x = bias.baddbmm(&x, weight, 1.0, 1.0);
-            if let Some([gain, shift]) = norm {
-                x = match self.activation {
-                    Activation::Mish => x.mish(),
-                    Activation::Elu => x.elu(),
-                };
-                let width = x.size()[2];
+            let Some((between, [gain, shift])) = norm else { continue };
+            let width = x.size()[2];
+            let normal = |x: &Tensor| {
                 let normal = x.layer_norm([width], None::<&Tensor>, None::<&Tensor>, EPSILON, false);
-                x = shift.addcmul(&normal, gain);
-            }
+                shift.addcmul(&normal, gain)
+            };
+            x = match between {
+                Between::ActivationNorm(activation) => normal(&activation.of(&x)),
+                Between::NormActivation(activation) => activation.of(&normal(&x)),
+                Between::SimNorm => {
+                    normal(&x).unflatten(-1, [width / GROUP, GROUP]).softmax(-1, Kind::Float).flatten(-2, -1)
+                }
+            };
         }
         x
     }
 
+    /// Rows for each network.
+    fn each(&self, x: &Tensor) -> Tensor {
+        if x.dim() == 3 { x.shallow_clone() } else { x.unsqueeze(0).expand([self.count(), -1, -1], false) }
+    }
+
+    /// The networks ready to be run on the CPU, in these numbers, with the weights of now.
+    #[must_use]
+    pub fn passes(&self, numbers: Numbers) -> Passes {
+        Passes::new(&self.layers, numbers)
+    }
+
     /// As [`Mlps::forward`], of CPU tensors and without libtorch's tape; what the way back needs is returned beside it. The
-    /// result is in single precision.
+    /// result is in single precision. Rows are shared among threads; how many there are changes no bit.
     ///
     /// # Panics
     /// If the parameters or `x` are not single-precision tensors on the CPU.
-    pub fn run(&self, x: &Tensor, numbers: Numbers) -> (Tensor, Tape) {
-        tch::no_grad(|| {
-            let mut tape = Tape { numbers, inputs: Vec::new(), hidden: Vec::new() };
-            let mut x = x.to_kind(numbers.kind()).unsqueeze(0).expand([self.count(), -1, -1], false);
-            for Layer { weight, bias, norm } in &self.layers {
-                let pre = x.bmm(&weight.to_kind(numbers.kind()));
-                tape.inputs.push(x);
-                let Some(norm) = norm else { return (pre.to_kind(Kind::Float) + bias, tape) };
-                let (out, stats) = self.between(&pre, bias, norm, numbers);
-                tape.hidden.push((pre, stats));
-                x = out;
-            }
-            unreachable!("the last layer has no norm")
-        })
-    }
-
-    /// Bias, activation and norm of what a product gave.
-    fn between(&self, pre: &Tensor, bias: &Tensor, norm: &[Tensor; 2], numbers: Numbers) -> (Tensor, Vec<Stats>) {
-        let [count, rows, width] = sizes(pre);
-        let out = pre.empty_like();
-        let mut stats = vec![[0.0; 2]; count * rows];
-        for (k, stats) in stats.chunks_exact_mut(rows).enumerate() {
-            let (parameters, pre, mut out) = (parameters(bias, norm, k), pre.get(k as i64), out.get(k as i64));
-            let len = rows * width;
-            match numbers {
-                Numbers::F32 => {
-                    let out = slice_mut::<f32>(&mut out, len);
-                    kernels::forward(self.activation, &parameters, width, slice(&pre, len), out, stats);
-                }
-                Numbers::Bf16 => {
-                    let out = slice_mut::<Bf16>(&mut out, len);
-                    kernels::forward(self.activation, &parameters, width, slice(&pre, len), out, stats);
-                }
-            }
-        }
-        (out, stats)
+    pub fn run(&self, x: &Tensor, numbers: Numbers) -> (Tensor, Run) {
+        self.passes(numbers).run(&self.each(x))
     }
 
     /// The way back through [`Mlps::run`], given the gradient of a number with respect to the result, `bar` `[K, B, out]`:
@@ -185,70 +202,41 @@ impl Mlps {
     ///
     /// # Panics
     /// If the shapes are those of other networks.
-    pub fn pull_back(&self, tape: Tape, bar: &Tensor) {
-        self.back(tape, bar, false);
+    pub fn pull_back(&self, mut run: Run, bar: &Tensor) {
+        let _ = run.pull_back(bar, false);
+        self.add(run.gradients());
     }
 
     /// As [`Mlps::pull_back`], and returns the gradient with respect to `x`, `[B, in]`, summed over networks.
     ///
     /// # Panics
     /// As there.
-    pub fn pull_back_to_x(&self, tape: Tape, bar: &Tensor) -> Tensor {
-        self.back(tape, bar, true).expect("it was wanted")
+    pub fn pull_back_to_x(&self, mut run: Run, bar: &Tensor) -> Tensor {
+        let bar = run.pull_back(bar, true).expect("it was wanted");
+        self.add(run.gradients());
+        tch::no_grad(|| bar.sum_dim_intlist([0i64].as_slice(), false, Kind::Float))
     }
 
-    fn back(&self, tape: Tape, bar: &Tensor, wants_x: bool) -> Option<Tensor> {
-        tch::no_grad(|| {
-            let Tape { numbers, inputs, mut hidden } = tape;
-            let mut bar = bar.to_kind(numbers.kind());
-            for (number, (layer, input)) in self.layers.iter().zip(inputs).enumerate().rev() {
-                if let Some(norm) = &layer.norm {
-                    let between = hidden.pop().expect("one for each layer that has a norm");
-                    self.back_between(&between, &layer.bias, norm, numbers, &bar);
-                } else {
-                    let sum = bar.to_kind(Kind::Float).sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
-                    let _ = gradient(&layer.bias).g_add_(&sum);
-                }
-                let across = input.transpose(1, 2);
-                let mut sum = gradient(&layer.weight);
-                let _ = match numbers {
-                    Numbers::F32 => sum.baddbmm_(&across, &bar),
-                    Numbers::Bf16 => sum.g_add_(&across.bmm(&bar).to_kind(Kind::Float)),
-                };
-                if number > 0 || wants_x {
-                    bar = bar.bmm(&layer.weight.to_kind(numbers.kind()).transpose(1, 2)).contiguous();
-                }
-            }
-            wants_x.then(|| bar.to_kind(Kind::Float).sum_dim_intlist([0i64].as_slice(), false, Kind::Float))
-        })
+    /// Adds gradients to the `grad()` of the parameters.
+    pub fn add(&self, gradients: Gradients) {
+        for (parameter, found) in self.parameters().zip(gradients) {
+            let _ = tch::no_grad(|| gradient(parameter).g_add_(&found));
+        }
     }
+}
 
-    /// The way back through [`Mlps::between`]: overwrites `bar` with the gradient with respect to what the product gave.
-    fn back_between(
-        &self,
-        (pre, stats): &(Tensor, Vec<Stats>),
-        bias: &Tensor,
-        norm: &[Tensor; 2],
-        numbers: Numbers,
-        bar: &Tensor,
-    ) {
-        let [_, rows, width] = sizes(pre);
-        for (k, stats) in stats.chunks_exact(rows).enumerate() {
-            let (parameters, pre, mut bar) = (parameters(bias, norm, k), pre.get(k as i64), bar.get(k as i64));
-            let len = rows * width;
-            let sums = match numbers {
-                Numbers::F32 => {
-                    let bar = slice_mut::<f32>(&mut bar, len);
-                    kernels::backward(self.activation, &parameters, width, slice(&pre, len), stats, bar)
-                }
-                Numbers::Bf16 => {
-                    let bar = slice_mut::<Bf16>(&mut bar, len);
-                    kernels::backward(self.activation, &parameters, width, slice(&pre, len), stats, bar)
-                }
-            };
-            for (parameter, sum) in [bias, &norm[0], &norm[1]].into_iter().zip(sums) {
-                let _ = gradient(parameter).get(k as i64).g_add_(&Tensor::from_slice(&sum));
-            }
+impl Layer {
+    fn parameters(&self) -> impl Iterator<Item = &Tensor> {
+        let norm = self.norm.iter().flat_map(|(_, parameters)| parameters);
+        [&self.weight, &self.bias].into_iter().chain(norm)
+    }
+}
+
+impl Activation {
+    fn of(self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Mish => x.mish(),
+            Self::Elu => x.elu(),
         }
     }
 }
@@ -262,21 +250,6 @@ pub fn gradient(parameter: &Tensor) -> Tensor {
     parameter.grad()
 }
 
-/// `[K, B, w]` of a tensor.
-fn sizes(tensor: &Tensor) -> [usize; 3] {
-    let [k, b, w] = tensor.size()[..] else { panic!("three dimensions, not {:?}", tensor.size()) };
-    [k as usize, b as usize, w as usize]
-}
-
-/// Those of network `k`.
-fn parameters(bias: &Tensor, [gain, shift]: &[Tensor; 2], k: usize) -> Parameters {
-    let of = |tensor: &Tensor| {
-        let own = tensor.get(k as i64);
-        Padded::new(slice::<f32>(&own, own.numel()))
-    };
-    Parameters { bias: of(bias), gain: of(gain), shift: of(shift) }
-}
-
 /// Weight `[in, out]` and bias `[1, out]`.
 fn linear(start: Start, from: i64, to: i64, rng: &mut Rng) -> [Tensor; 2] {
     match start {
@@ -287,6 +260,10 @@ fn linear(start: Start, from: i64, to: i64, rng: &mut Rng) -> [Tensor; 2] {
                 Tensor::from_slice(&values).view([rows, to])
             };
             [drawn(from), drawn(1)]
+        }
+        Start::Normal => {
+            let values: Vec<f32> = (0..from * to).map(|_| StandardNormal.sample(rng)).collect();
+            [Tensor::from_slice(&values).view([from, to]) * 0.02, Tensor::zeros([1, to], (Kind::Float, Device::Cpu))]
         }
         Start::Orthogonal => {
             let (long, short) = (from.max(to), from.min(to));
@@ -306,11 +283,14 @@ mod tests {
     use super::*;
     use simulators::rng::{Purpose, Seed, stream};
 
-    fn made(count: i64, sizes: &[i64], activation: Activation, start: Start) -> (nn::VarStore, Mlps) {
+    fn made(count: i64, shape: &Shape, start: Start) -> (nn::VarStore, Mlps) {
         let vs = nn::VarStore::new(Device::Cpu);
-        let rng = &mut stream(Seed(1), Purpose::Weights, 0);
-        let networks = Mlps::new(&vs.root(), count, sizes, activation, start, rng);
+        let networks = Mlps::new(&vs.root(), count, shape, start, &mut stream(Seed(1), Purpose::Weights, 0));
         (vs, networks)
+    }
+
+    fn mish(sizes: &[i64]) -> Shape {
+        Shape::plain(sizes, Activation::Mish)
     }
 
     fn random(shape: &[i64], index: u64) -> Tensor {
@@ -323,8 +303,10 @@ mod tests {
     #[test]
     fn the_sizes_of_the_papers_have_their_numbers_of_parameters() {
         let parameters = |count, sizes: &[i64]| {
-            let (_vs, networks) = made(count, sizes, Activation::Mish, Start::Uniform);
-            networks.parameters().map(Tensor::numel).sum::<usize>()
+            let (_vs, networks) = made(count, &mish(sizes), Start::Uniform);
+            let found = networks.parameters().map(Tensor::numel).sum::<usize>();
+            assert_eq!(found as u64, count as u64 * mish(sizes).parameters());
+            found
         };
         // The actor of the Ant; log-deviations of its eight actions come to it.
         assert_eq!(parameters(1, &[37, 400, 200, 100, 8]) + 8, 117_716);
@@ -334,7 +316,7 @@ mod tests {
 
     #[test]
     fn networks_side_by_side_are_what_each_is_alone() {
-        let (vs, networks) = made(3, &[5, 16, 8, 2], Activation::Mish, Start::Orthogonal);
+        let (vs, networks) = made(3, &mish(&[5, 16, 8, 2]), Start::Orthogonal);
         let x = random(&[7, 5], 0);
         let all = networks.forward(&x);
         assert_eq!(all.size(), [3, 7, 2]);
@@ -353,19 +335,27 @@ mod tests {
         }
     }
 
-    /// Widths that are whole lanes and such that are not; more rows than a block has.
+    /// Widths that are whole lanes and such that are not; more rows than a block or a shard has.
     #[test]
     fn passes_by_hand_are_those_of_libtorch() {
-        for activation in [Activation::Mish, Activation::Elu] {
-            let (vs, networks) = made(2, &[5, 40, 16, 7, 3], activation, Start::Uniform);
+        let (mish, elu) = (Activation::Mish, Activation::Elu);
+        for (hidden, last, outputs) in [
+            (Between::ActivationNorm(mish), None, 3),
+            (Between::ActivationNorm(elu), None, 3),
+            (Between::NormActivation(mish), None, 3),
+            (Between::NormActivation(elu), Some(Between::SimNorm), 24),
+            (Between::NormActivation(mish), Some(Between::SimNorm), 16),
+        ] {
+            let shape = Shape { sizes: vec![5, 40, 16, 7, outputs], hidden, last };
+            let (vs, networks) = made(2, &shape, Start::Uniform);
             let by_name: std::collections::BTreeMap<_, _> = vs.variables().into_iter().collect();
             for (index, mut parameter) in by_name.into_values().enumerate() {
                 // Gains and shifts that make a difference.
                 let noise = random(&parameter.size(), 10 + index as u64) * 0.3;
                 let _ = tch::no_grad(|| parameter.g_add_(&noise));
             }
-            let x = random(&[150, 5], 1).set_requires_grad(true);
-            let bar = random(&[2, 150, 3], 2);
+            let x = random(&[600, 5], 1).set_requires_grad(true);
+            let bar = random(&[2, 600, outputs], 2);
             let expected = networks.forward(&x);
             (&expected * &bar).sum(Kind::Float).backward();
             for (numbers, tolerance) in [(Numbers::F32, 2e-5), (Numbers::Bf16, 0.1)] {
@@ -377,7 +367,7 @@ mod tests {
                 let near = |what: &str, found: &Tensor, expected: &Tensor| {
                     let scale = expected.abs().max().double_value(&[]).max(1e-3);
                     let error = (found - expected).abs().max().double_value(&[]) / scale;
-                    assert!(error < tolerance, "{activation:?} {numbers:?} {what}: {error}");
+                    assert!(error < tolerance, "{shape:?} {numbers:?} {what}: {error}");
                 };
                 near("result", &found, &expected);
                 near("x", &x_bar, &x.grad());
@@ -390,7 +380,7 @@ mod tests {
 
     #[test]
     fn gradients_add_up() {
-        let (_vs, networks) = made(1, &[4, 24, 2], Activation::Mish, Start::Orthogonal);
+        let (_vs, networks) = made(1, &mish(&[4, 24, 2]), Start::Orthogonal);
         let (x, bar) = (random(&[100, 4], 3), random(&[1, 100, 2], 4));
         let pull_back = || networks.pull_back(networks.run(&x, Numbers::F32).1, &bar);
         pull_back();

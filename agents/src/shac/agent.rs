@@ -3,7 +3,7 @@
 use simulators::rng::{Purpose, Seed, stream};
 use tch::{Device, Tensor, nn};
 use world_models::checkpoint::Named;
-use world_models::mlp::{Mlps, Numbers, Start};
+use world_models::mlp::{Mlps, Numbers, Shape, Start};
 
 use super::{CriticConfig, ShacConfig};
 use crate::actor::Actor;
@@ -30,7 +30,7 @@ impl Agent {
         let critics = |path: nn::Path<'_>| {
             // The target begins as the critics do.
             let rng = &mut stream(seed, Purpose::Weights, 1);
-            Mlps::new(&path, *count, &sizes, *activation, Start::Orthogonal, rng)
+            Mlps::new(&path, *count, &Shape::plain(&sizes, *activation), Start::Orthogonal, rng)
         };
         let critic = critics(critic_weights.root() / "critic");
         let target = target_stays.map(|_| critics(target_weights.root() / "target"));

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 use simulators::limits::Limit;
 use world_models::adam::AdamConfig;
-use world_models::mlp::{Activation, Numbers, Start};
+use world_models::mlp::{Activation, Numbers, Shape, Start};
 
 /// Moments of the published optimisers: short memories, since the objective moves with the policy.
 const BETAS: [f64; 2] = [0.7, 0.95];
@@ -218,10 +218,7 @@ impl ShacConfig {
     #[must_use]
     pub fn parameters(&self, [inputs, actions]: [i64; 2]) -> u64 {
         let network = |hidden: &[i64], outputs: i64| -> u64 {
-            let sizes = [&[inputs], hidden, &[outputs]].concat();
-            let linear: i64 = sizes.windows(2).map(|ends| (ends[0] + 1).saturating_mul(ends[1])).sum();
-            let norms: i64 = hidden.iter().map(|width| 2 * width).sum();
-            (linear + norms) as u64
+            Shape::plain(&[&[inputs], hidden, &[outputs]].concat(), Activation::Mish).parameters()
         };
         let critics = self.critic.count as u64 * network(&self.critic.hidden, 1);
         let copies = if self.critic.target_stays.is_some() { 2 } else { 1 };

@@ -1,4 +1,4 @@
-//! What lies between two products of a network: bias, activation, layer norm, in one pass over memory each way.
+//! What lies between two products of a network: bias, activation and layer norm, in one pass over memory each way.
 //!
 //! Rows are `[B, w]` of one network. Work is split over blocks of rows, each written by one thread, and sums over rows are
 //! added block after block, so results do not depend on the number of threads. Arithmetic is in `f32`, in the same order on
@@ -8,7 +8,7 @@
 
 use rayon::prelude::*;
 
-use super::Activation;
+use super::{Activation, Between};
 use crate::raw::Element;
 
 /// Numbers that are worked on together.
@@ -147,6 +147,95 @@ impl Function for Elu {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Identity;
+
+impl Function for Identity {
+    #[inline(always)]
+    fn at(x: f32) -> (f32, f32) {
+        (x, 1.0)
+    }
+}
+
+/// What follows the norm.
+trait Outer: Copy + Send + Sync {
+    fn of(y: Lanes) -> Lanes;
+    /// The gradient with respect to `y`, given that with respect to what became of it.
+    fn back(y: Lanes, bar: Lanes) -> Lanes;
+}
+
+/// A function of each number.
+#[derive(Clone, Copy)]
+struct Each<F>(std::marker::PhantomData<F>);
+
+impl<F: Function> Outer for Each<F> {
+    #[inline(always)]
+    fn of(y: Lanes) -> Lanes {
+        each(|i| F::at(y[i]).0)
+    }
+    #[inline(always)]
+    fn back(y: Lanes, bar: Lanes) -> Lanes {
+        each(|i| F::at(y[i]).1 * bar[i])
+    }
+}
+
+/// Soft-max of each [`GROUP`](super::GROUP) numbers.
+#[derive(Clone, Copy)]
+struct SimNorm;
+
+const GROUP: usize = super::GROUP as usize;
+
+impl Outer for SimNorm {
+    #[inline(always)]
+    fn of(y: Lanes) -> Lanes {
+        let mut shares = [0.0; LANES];
+        for group in (0..LANES).step_by(GROUP) {
+            let mut most = y[group];
+            for &y in &y[group..group + GROUP] {
+                most = most.max(y);
+            }
+            let mut sum = 0.0;
+            for i in group..group + GROUP {
+                shares[i] = exp((y[i] - most).max(LOW));
+                sum += shares[i];
+            }
+            for share in &mut shares[group..group + GROUP] {
+                *share /= sum;
+            }
+        }
+        shares
+    }
+    #[inline(always)]
+    fn back(y: Lanes, bar: Lanes) -> Lanes {
+        let mut shares = Self::of(y);
+        for group in (0..LANES).step_by(GROUP) {
+            let mut mean = 0.0;
+            for i in group..group + GROUP {
+                mean += shares[i] * bar[i];
+            }
+            for i in group..group + GROUP {
+                shares[i] *= bar[i] - mean;
+            }
+        }
+        shares
+    }
+}
+
+/// A function before the norm, and what follows it.
+trait Form: Copy + Send + Sync {
+    type Inner: Function;
+    type Outer: Outer;
+}
+
+/// As `Form` has it.
+#[derive(Clone, Copy)]
+struct Of<I, O>(std::marker::PhantomData<(I, O)>);
+
+impl<I: Function, O: Outer> Form for Of<I, O> {
+    type Inner = I;
+    type Outer = O;
+}
+
 /// Calls `$inner::<T, F>(…)`, compiled for the best features that this processor has. All do the same operations in the same
 /// order, so they give the same bits.
 macro_rules! for_this_cpu {
@@ -154,9 +243,9 @@ macro_rules! for_this_cpu {
         #[cfg(target_arch = "x86_64")]
         {
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma")]
-            fn avx512<$t: Element, $f: Function>($($arg: $ty),*) -> $ret { $inner::<$t, $f>($($arg),*) }
+            fn avx512<$t: Element, $f: Form>($($arg: $ty),*) -> $ret { $inner::<$t, $f>($($arg),*) }
             #[target_feature(enable = "avx2,fma")]
-            fn avx2<$t: Element, $f: Function>($($arg: $ty),*) -> $ret { $inner::<$t, $f>($($arg),*) }
+            fn avx2<$t: Element, $f: Form>($($arg: $ty),*) -> $ret { $inner::<$t, $f>($($arg),*) }
             if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("fma") {
                 // SAFETY: the features were just detected.
@@ -173,9 +262,22 @@ macro_rules! for_this_cpu {
     }};
 }
 
-/// `out = gain · normal(f(pre + bias)) + shift`, row by row; `stats` for the way back.
+/// Calls `$inner::<T, …>(…)` for the form that `$between` names.
+macro_rules! for_this_form {
+    ($between:expr, $inner:ident::<$t:ident>($($arg:expr),*)) => {
+        match $between {
+            Between::ActivationNorm(Activation::Mish) => $inner::<$t, Of<Mish, Each<Identity>>>($($arg),*),
+            Between::ActivationNorm(Activation::Elu) => $inner::<$t, Of<Elu, Each<Identity>>>($($arg),*),
+            Between::NormActivation(Activation::Mish) => $inner::<$t, Of<Identity, Each<Mish>>>($($arg),*),
+            Between::NormActivation(Activation::Elu) => $inner::<$t, Of<Identity, Each<Elu>>>($($arg),*),
+            Between::SimNorm => $inner::<$t, Of<Identity, SimNorm>>($($arg),*),
+        }
+    };
+}
+
+/// `out = outer(gain · normal(inner(pre + bias)) + shift)`, row by row; `stats` for the way back.
 pub(super) fn forward<T: Element>(
-    activation: Activation,
+    between: Between,
     parameters: &Parameters,
     width: usize,
     pre: &[T],
@@ -183,13 +285,12 @@ pub(super) fn forward<T: Element>(
     stats: &mut [Stats],
 ) {
     let blocks = pre.par_chunks(BLOCK * width).zip(out.par_chunks_mut(BLOCK * width)).zip(stats.par_chunks_mut(BLOCK));
-    blocks.for_each(|((pre, out), stats)| match activation {
-        Activation::Mish => forward_block::<T, Mish>(parameters, width, pre, out, stats),
-        Activation::Elu => forward_block::<T, Elu>(parameters, width, pre, out, stats),
+    blocks.for_each(|((pre, out), stats)| {
+        for_this_form!(between, forward_block::<T>(parameters, width, pre, out, stats));
     });
 }
 
-fn forward_block<T: Element, F: Function>(
+fn forward_block<T: Element, F: Form>(
     parameters: &Parameters,
     width: usize,
     pre: &[T],
@@ -197,21 +298,15 @@ fn forward_block<T: Element, F: Function>(
     stats: &mut [Stats],
 ) {
     #[inline(always)]
-    fn rows<T: Element, F: Function>(
-        parameters: &Parameters,
-        width: usize,
-        pre: &[T],
-        out: &mut [T],
-        stats: &mut [Stats],
-    ) {
+    fn rows<T: Element, F: Form>(parameters: &Parameters, width: usize, pre: &[T], out: &mut [T], stats: &mut [Stats]) {
         let Parameters { bias, gain, shift } = parameters;
         let mut values = vec![[0.0; LANES]; bias.0.len()];
         for ((pre, out), stats) in pre.chunks_exact(width).zip(out.chunks_exact_mut(width)).zip(stats) {
-            *stats = activate::<T, F>(bias, width, pre, &mut values);
+            *stats = activate::<T, F::Inner>(bias, width, pre, &mut values);
             let [mean, inverse] = *stats;
             for (chunk, (values, (gain, shift))) in values.iter().zip(gain.0.iter().zip(&shift.0)).enumerate() {
                 let y = each(|i| ((values[i] - mean) * inverse).mul_add(gain[i], shift[i]));
-                store(&y, out, chunk * LANES);
+                store(&F::Outer::of(y), out, chunk * LANES);
             }
         }
     }
@@ -246,7 +341,7 @@ fn activate<T: Element, F: Function>(bias: &Padded, width: usize, pre: &[T], val
 /// The way back through [`forward`]: `bar`, the gradient with respect to its output, becomes that with respect to `pre`.
 /// Returns the gradients with respect to the parameters.
 pub(super) fn backward<T: Element>(
-    activation: Activation,
+    between: Between,
     parameters: &Parameters,
     width: usize,
     pre: &[T],
@@ -255,10 +350,7 @@ pub(super) fn backward<T: Element>(
 ) -> Sums {
     let blocks = pre.par_chunks(BLOCK * width).zip(stats.par_chunks(BLOCK)).zip(bar.par_chunks_mut(BLOCK * width));
     let sums: Vec<Vec<Lanes>> = blocks
-        .map(|((pre, stats), bar)| match activation {
-            Activation::Mish => backward_block::<T, Mish>(parameters, width, pre, stats, bar),
-            Activation::Elu => backward_block::<T, Elu>(parameters, width, pre, stats, bar),
-        })
+        .map(|((pre, stats), bar)| for_this_form!(between, backward_block::<T>(parameters, width, pre, stats, bar)))
         .collect();
     let chunks = parameters.bias.0.len();
     let mut all = vec![[0.0; LANES]; 3 * chunks];
@@ -274,7 +366,7 @@ pub(super) fn backward<T: Element>(
     })
 }
 
-fn backward_block<T: Element, F: Function>(
+fn backward_block<T: Element, F: Form>(
     parameters: &Parameters,
     width: usize,
     pre: &[T],
@@ -282,14 +374,14 @@ fn backward_block<T: Element, F: Function>(
     bar: &mut [T],
 ) -> Vec<Lanes> {
     #[inline(always)]
-    fn rows<T: Element, F: Function>(
+    fn rows<T: Element, F: Form>(
         parameters: &Parameters,
         width: usize,
         pre: &[T],
         stats: &[Stats],
         bar: &mut [T],
     ) -> Vec<Lanes> {
-        let Parameters { bias, gain, .. } = parameters;
+        let Parameters { bias, gain, shift } = parameters;
         let chunks = bias.0.len();
         let mut sums = vec![[0.0; LANES]; 3 * chunks];
         let (bias_bar, others) = sums.split_at_mut(chunks);
@@ -300,13 +392,14 @@ fn backward_block<T: Element, F: Function>(
         for ((pre, &[mean, inverse]), bar) in pre.chunks_exact(width).zip(stats).zip(bar.chunks_exact_mut(width)) {
             let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
             for chunk in 0..chunks {
-                let (x, y_bar) = (load(pre, chunk * LANES), load(bar, chunk * LANES));
-                let (bias, gain) = (&bias.0[chunk], &gain.0[chunk]);
+                let (x, out_bar) = (load(pre, chunk * LANES), load(bar, chunk * LANES));
+                let (bias, gain, shift) = (&bias.0[chunk], &gain.0[chunk], &shift.0[chunk]);
                 let mut x_hat = [0.0; LANES];
                 for i in 0..LANES {
-                    let (value, slope) = F::at(x[i] + bias[i]);
+                    let (value, slope) = F::Inner::at(x[i] + bias[i]);
                     (x_hat[i], slopes[chunk][i]) = ((value - mean) * inverse, slope);
                 }
+                let y_bar = F::Outer::back(each(|i| x_hat[i].mul_add(gain[i], shift[i])), out_bar);
                 let hat_bar = each(|i| y_bar[i] * gain[i]);
                 first = each(|i| first[i] + hat_bar[i]);
                 second = each(|i| hat_bar[i].mul_add(x_hat[i], second[i]));
