@@ -224,9 +224,10 @@ pub enum DataCommand {
   mindseye train flowm --data data/train --preset small --set model.v_range=0 --out runs/no_vc
   mindseye train flowm --data data/train --out runs/tiny --resume
   mindseye train shac --env cartpole-swing-up --preset cartpole --out runs/cartpole
-  mindseye train shac --env ant --preset ant_fast --out runs/ant")]
+  mindseye train shac --env ant --preset ant_fast --out runs/ant
+  mindseye train pwm --env hopper --preset hopper --out runs/hopper")]
 pub struct TrainArgs {
-    /// The model: flowm or `linear_rnn`, which learn from a dataset; or shac, a policy that learns in an environment.
+    /// The model: flowm or `linear_rnn`, which learn from a dataset; or shac or pwm, policies that learn in an environment.
     pub model: String,
     /// The dataset.
     #[arg(long, value_name = "DIR", required_unless_present = "env")]
@@ -307,7 +308,7 @@ pub struct MemoryArgs {
 pub struct PolicyArgs {
     /// The environment.
     pub env: String,
-    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac`.
+    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac` or `pwm`.
     #[arg(long, default_value = "random")]
     pub policy: String,
     /// Let a trained policy explore as in training, instead of doing what it finds best.
@@ -335,7 +336,7 @@ pub struct PolicyArgs {
 pub struct RecordArgs {
     /// The environment.
     pub env: String,
-    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac`.
+    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac` or `pwm`.
     #[arg(long, default_value = "random")]
     pub policy: String,
     /// Let a trained policy explore as in training, instead of doing what it finds best.

@@ -23,7 +23,7 @@ pub fn named(name: &str, stochastic: bool, entry: &Entry) -> Result<(Box<dyn Pol
         "oracle" => Box::new(TrackOracle),
         run if Path::new(run).is_dir() => return learned(run, stochastic, entry),
         other => {
-            let allowed = "random, zero, oracle, or the folder of a run of `mindseye train shac`";
+            let allowed = "random, zero, oracle, or the folder of a run of `mindseye train shac` or `pwm`";
             return Err(Usage::argument("--policy", other, "there is no such policy").allowed(allowed).into());
         }
     };

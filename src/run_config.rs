@@ -39,6 +39,13 @@ pub const SHAC: &[Preset] = &[
     ("cartpole", include_str!("../configs/shac/cartpole.toml")),
 ];
 
+/// Presets of `mindseye train pwm`.
+pub const PWM: &[Preset] = &[
+    ("ant", include_str!("../configs/pwm/ant.toml")),
+    ("hopper", include_str!("../configs/pwm/hopper.toml")),
+    ("cartpole", include_str!("../configs/pwm/cartpole.toml")),
+];
+
 /// Presets of `mindseye collect mnist-world`.
 pub const MNIST_WORLD: &[Preset] = &[
     ("dynamic_po", include_str!("../configs/mnist_world/dynamic_po.toml")),

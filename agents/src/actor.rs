@@ -2,11 +2,11 @@
 
 use simulators::rng::Rng;
 use tch::{Kind, Tensor, nn};
-use world_models::mlp::passes::Run;
+use world_models::mlp::passes::{Run, gradients};
 use world_models::mlp::{Mlps, Numbers, Shape, gradient};
 
 use crate::moments::{CLIP, Moments};
-use crate::shac::ActorConfig;
+use crate::networks::ActorConfig;
 
 /// `tanh(μ(x) + σ ε)`.
 #[derive(Debug)]
@@ -54,18 +54,26 @@ impl Actor {
         (actions.shallow_clone(), ActorTape { inputs: x.shallow_clone(), mean: tape, noise, actions })
     }
 
-    /// Adds the gradients of a number to those of the parameters, given that with respect to the actions, `[B, A]`; returns
-    /// that with respect to the inputs, `[B, in]`.
+    /// The way back through a step, given the gradient with respect to its actions, `[B, A]`. Returns that with respect to the
+    /// inputs, `[B, in]`, if it is wanted. [`Actor::gather`] adds what is left in the tape to the gradients of the parameters.
     ///
     /// # Panics
     /// If the tape is of another actor.
-    pub fn pull_back(&self, tape: ActorTape, actions_bar: &Tensor) -> Tensor {
+    pub fn pull_back(&self, tape: &mut ActorTape, actions_bar: &Tensor, wants_x: bool) -> Option<Tensor> {
         let ActorTape { mean, noise, actions, .. } = tape;
         let bar = actions_bar * (1.0 - actions.square());
         let deviation = tch::no_grad(|| self.log_std.exp());
-        let sum = (&bar * noise * deviation).sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
+        let sum = (&bar * &*noise * deviation).sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
         let _ = gradient(&self.log_std).g_add_(&sum);
-        self.mean.pull_back_to_x(mean, &bar.unsqueeze(0))
+        mean.pull_back(&bar.unsqueeze(0), wants_x).map(|bar| bar.squeeze_dim(0))
+    }
+
+    /// Adds the gradients of the parameters after the ways back through all of these steps.
+    ///
+    /// # Panics
+    /// If there is no step, or one whose way back was not gone.
+    pub fn gather(&self, tapes: Vec<ActorTape>) {
+        self.mean.add(gradients(tapes.into_iter().map(|tape| tape.mean).collect()));
     }
 
     /// Lifts deviations that have fallen below their floor. The parameter itself is written: with a clamp in the function it
@@ -144,8 +152,10 @@ mod tests {
             (actions * &bar).sum(Kind::Double).double_value(&[])
         };
         let inputs = normaliser.apply(&obs);
-        let (_, tape) = actor.explore(&inputs, noise.shallow_clone());
-        let gradient = normaliser.pull_back(&inputs, &actor.pull_back(tape, &bar));
+        let (_, mut tape) = actor.explore(&inputs, noise.shallow_clone());
+        let bar = actor.pull_back(&mut tape, &bar, true).expect("it was wanted");
+        let gradient = normaliser.pull_back(&inputs, &bar);
+        actor.gather(vec![tape]);
         let difference = |more: f64, less: f64, width: f64| (more - less) / width;
         for (row, column) in [(0, 0), (3, 4), (5, 2)] {
             let moved = |by: f64| {

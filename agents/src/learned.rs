@@ -8,18 +8,38 @@ use rand_distr::{Distribution as _, StandardNormal};
 use simulators::rng::Seed;
 use tch::Tensor;
 use world_models::checkpoint::Checkpoint;
+use world_models::latent::Ready;
+use world_models::mlp::Numbers;
 
 use crate::actor::{Actor, Normaliser};
+use crate::agent::Agent;
 use crate::moments::Moments;
-use crate::shac::{Agent, State};
-use crate::train::{PolicyConfig, TrainError};
+use crate::train::{PolicyConfig, TrainError, Trainer};
+use crate::{pwm, shac};
 
-/// The actor of a run's checkpoint.
+/// The actor of a run's checkpoint, and what it sees by.
 pub struct Learned {
     actor: Actor,
-    normaliser: Normaliser,
+    eyes: Eyes,
     config: PolicyConfig,
     noise: Option<EpisodeStreams>,
+}
+
+/// What becomes of observations before the actor has them.
+enum Eyes {
+    /// They are centred and scaled.
+    Normaliser(Normaliser),
+    /// They become latents, every step anew.
+    Encoder(Box<Ready>),
+}
+
+impl Eyes {
+    fn see(&self, obs: &Tensor) -> Tensor {
+        match self {
+            Self::Normaliser(normaliser) => normaliser.apply(obs),
+            Self::Encoder(ready) => ready.encode(obs),
+        }
+    }
 }
 
 /// Rows that the network takes at a time. Always so many, so that no row's last bits depend on how many others there are.
@@ -37,19 +57,30 @@ impl Learned {
         let vector = envs::vector::VectorConfig::default();
         let env = find(&config.env.id)?.make(&config.env.config, &vector)?;
         let [inputs, actions] = [env.spec().observation.size() as i64, env.spec().action.size() as i64];
-        let state: State = checkpoint.state()?;
-        let fits = |moments: &Moments| {
-            let columns = inputs as usize;
-            moments.mean.len() == columns && moments.variance.len() == columns && moments.is_possible()
+        let sizes = [inputs, actions];
+        checkpoint.expect_parameters(config.trainer().parameters(sizes))?;
+        let (actor, eyes) = match config.trainer() {
+            Trainer::Shac(shac) => {
+                let state: shac::State = checkpoint.state()?;
+                let fits = |moments: &Moments| {
+                    let columns = inputs as usize;
+                    moments.mean.len() == columns && moments.variance.len() == columns && moments.is_possible()
+                };
+                if !state.observations.as_ref().is_none_or(fits) {
+                    return Err(checkpoint.refuse_state(&"its moments are not those of its observations").into());
+                }
+                let agent = Agent::new(&shac.actor, &shac.critic, Seed(0), sizes);
+                checkpoint.load_model(&agent.model())?;
+                (agent.actor, Eyes::Normaliser(Normaliser::new(state.observations.as_ref())))
+            }
+            Trainer::Pwm(config) => {
+                let agent = Agent::new(&config.actor, &config.critic, Seed(0), [config.model.latent, actions]);
+                let (weights, model) = pwm::model(config, Seed(0), sizes);
+                checkpoint.load_model(&agent.model().into_iter().chain(weights.variables()).collect())?;
+                (agent.actor, Eyes::Encoder(Box::new(model.ready(Numbers::F32))))
+            }
         };
-        if !state.observations.as_ref().is_none_or(fits) {
-            return Err(checkpoint.refuse_state(&"its moments are not those of its observations").into());
-        }
-        checkpoint.expect_parameters(config.shac.parameters([inputs, actions]))?;
-        let agent = Agent::new(&config.shac, Seed(0), [inputs, actions]);
-        checkpoint.load_model(&agent.model())?;
-        let normaliser = Normaliser::new(state.observations.as_ref());
-        Ok(Self { actor: agent.actor, normaliser, config, noise: stochastic.then(EpisodeStreams::default) })
+        Ok(Self { actor, eyes, config, noise: stochastic.then(EpisodeStreams::default) })
     }
 
     /// The run it comes from.
@@ -89,7 +120,7 @@ impl Policy for Learned {
                 }
                 Tensor::from_slice(&noise).view([ROWS as i64, a as i64])
             });
-            let inputs = self.normaliser.apply(&Tensor::from_slice(&padded).view([ROWS as i64, o as i64]));
+            let inputs = self.eyes.see(&Tensor::from_slice(&padded).view([ROWS as i64, o as i64]));
             let done = match noise {
                 Some(noise) => self.actor.explore(&inputs, noise).0,
                 None => self.actor.likeliest(&inputs),

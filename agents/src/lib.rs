@@ -5,9 +5,14 @@
 //! trait, so that both are judged by the same numbers.
 
 mod actor;
+mod agent;
+mod critic;
 mod evaluate;
 mod learned;
 mod moments;
+pub mod networks;
+mod played;
+pub mod pwm;
 pub mod returns;
 pub mod shac;
 pub mod train;

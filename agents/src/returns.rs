@@ -3,6 +3,8 @@
 //! A window has `T` steps of `N` rows, all columns `[T, N]` and time-major. Value `t` is that of the observation that step
 //! `t` led to, before any reset.
 
+use serde::{Deserialize, Serialize};
+
 /// How an episode went on after a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Course {
@@ -30,25 +32,44 @@ pub struct Weights {
     pub values: Vec<f32>,
 }
 
+/// How the end of a window counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowEnd {
+    /// As any other end.
+    #[default]
+    Fixed,
+    /// As PWM's published code has it: the last value is discounted once too often, and of an episode that ends with the
+    /// window nothing counts but the value of what it led to, discounted once.
+    Faithful,
+}
+
 /// Weights of the returns of a window: rewards discounted from the start of the window, or of the episode that began in it,
 /// and the value of what an open episode led to (Xu et al. 2022, eq. 5).
 #[must_use]
-pub fn weights(courses: &[Course], rows: usize, gamma: f64) -> Weights {
+pub fn weights(courses: &[Course], rows: usize, gamma: f64, end: WindowEnd) -> Weights {
     let steps = courses.len() / rows;
     let mut weights = Weights { rewards: vec![0.0; courses.len()], values: vec![0.0; courses.len()] };
     for row in 0..rows {
-        let mut discount = 1.0;
+        let (mut discount, mut begin) = (1.0, 0);
         for t in 0..steps {
             let place = t * rows + row;
             weights.rewards[place] = discount as f32;
             discount *= gamma;
+            if end == WindowEnd::Faithful && t + 1 == steps {
+                discount *= gamma;
+                if courses[place].ends() {
+                    (begin..=t).for_each(|t| weights.rewards[t * rows + row] = 0.0);
+                    discount = gamma;
+                }
+            }
             match courses[place] {
                 Course::Terminated => {}
                 Course::Truncated => weights.values[place] = discount as f32,
                 Course::On if t + 1 == steps => weights.values[place] = discount as f32,
                 Course::On => continue,
             }
-            discount = 1.0;
+            (discount, begin) = (1.0, t + 1);
         }
     }
     weights
@@ -92,7 +113,7 @@ mod tests {
 
     #[test]
     fn weights_discount_from_each_beginning() {
-        let found = weights(&COURSES, 1, GAMMA);
+        let found = weights(&COURSES, 1, GAMMA, WindowEnd::Fixed);
         let near = |found: &[f32], expected: [f64; 6]| {
             assert!(
                 found.iter().zip(expected).all(|(&f, e)| (f64::from(f) - e).abs() < 1e-6),
@@ -101,8 +122,20 @@ mod tests {
         };
         near(&found.rewards, [1.0, 0.9, 1.0, 0.9, 1.0, 0.9]);
         near(&found.values, [0.0, 0.0, 0.0, 0.81, 0.0, 0.81]);
-        let short = weights(&[Course::On, Course::Terminated], 2, GAMMA);
+        let short = weights(&[Course::On, Course::Terminated], 2, GAMMA, WindowEnd::Fixed);
         near(&[short.values, vec![0.0; 4]].concat(), [0.9, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn the_published_end_of_a_window_discounts_too_often_and_forgets() {
+        let found = |courses: &[Course]| weights(courses, 1, GAMMA, WindowEnd::Faithful);
+        let cubed = (GAMMA * GAMMA * GAMMA) as f32;
+        let open = found(&[Course::On, Course::On]);
+        assert_eq!((open.rewards, open.values), (vec![1.0, GAMMA as f32], vec![0.0, cubed]));
+        let ended = found(&[Course::Terminated, Course::On, Course::Truncated]);
+        assert_eq!((ended.rewards, ended.values), (vec![1.0, 0.0, 0.0], vec![0.0, 0.0, GAMMA as f32]));
+        let dead = found(&[Course::On, Course::Terminated]);
+        assert_eq!((dead.rewards, dead.values), (vec![0.0; 2], vec![0.0; 2]));
     }
 
     /// The λ-return as what it is: a mean of n-step returns, weighed with powers of λ.

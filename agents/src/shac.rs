@@ -7,11 +7,10 @@
 //! A run is a function of its configuration and (on a CPU) the number of threads: episodes and noise are drawn by number, and
 //! a checkpoint holds everything else, so that a resumed run ends with the same bits as one that was never interrupted.
 
-mod agent;
 mod config;
 mod rollout;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use envs::batch::StepBatch;
 use envs::differentiable::DifferentiableEnv;
@@ -19,55 +18,23 @@ use envs::env::{EnvError, EnvSpec};
 use envs::vector::{Reset, VectorSnapshot};
 use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use simulators::rng::{Purpose, Seed, stream};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 use world_models::adam::Adam;
 use world_models::checkpoint::{Checkpoint, CheckpointError, Named};
+use world_models::mlp::Numbers;
 
 use crate::actor::Normaliser;
+use crate::agent::Agent;
+use crate::critic;
 use crate::moments::{EPSILON, Moments};
-use crate::returns::{td_lambda, weights};
+use crate::played::Played;
+use crate::returns::{WindowEnd, td_lambda, weights};
+use crate::train::{Learner, NotFinite, Report};
 
-pub(crate) use agent::Agent;
-pub use config::{ActorConfig, CriticConfig, Scale, ShacConfig};
+pub use config::{Scale, ShacConfig};
 use rollout::{Bars, Rollout, floats_of};
-
-/// Finished episodes that the mean return is taken over.
-const EPISODES: usize = 100;
-
-/// Returns of the episodes played while training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Played {
-    /// `[N]`, return and steps so far.
-    open: Vec<(f64, u32)>,
-    /// Return and steps of the last ones that ended.
-    last: VecDeque<(f64, u32)>,
-    /// How many ended.
-    finished: u64,
-}
-
-impl Played {
-    fn step(&mut self, row: usize, reward: f64, ends: bool) {
-        let (sum, steps) = &mut self.open[row];
-        *sum += reward;
-        *steps += 1;
-        if ends {
-            self.last.push_back(std::mem::take(&mut self.open[row]));
-            self.finished += 1;
-            if self.last.len() > EPISODES {
-                self.last.pop_front();
-            }
-        }
-    }
-
-    /// Mean return and length of the last episodes.
-    fn means(&self) -> Option<(f64, f64)> {
-        let count = self.last.len() as f64;
-        let sum = |of: fn(&(f64, u32)) -> f64| self.last.iter().map(of).sum::<f64>() / count;
-        (!self.last.is_empty()).then(|| (sum(|e| e.0), sum(|e| e.1.into())))
-    }
-}
 
 /// What a run needs beside weights and moments of optimisers to go on exactly where it stopped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,36 +60,6 @@ pub struct State {
     envs: VectorSnapshot,
 }
 
-/// What an epoch was like.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Report {
-    /// Mean over rows of what the actor lowers: minus the discounted return of the window.
-    pub actor_loss: f64,
-    /// Mean squared error of the critics.
-    pub critic_loss: f64,
-    /// Mean reward of a step.
-    pub reward: f64,
-    /// Norms before they were clipped.
-    pub actor_gradient: f64,
-    /// The mean over updates.
-    pub critic_gradient: f64,
-    /// Mean deviation of the actions before they are squashed.
-    pub deviation: f64,
-    /// Mean return and length of the last 100 episodes that ended, of the policy as it explores.
-    pub episodes: Option<(f64, f64)>,
-    /// Episodes that ended because the world did.
-    pub terminated: usize,
-}
-
-/// What went wrong with an epoch: nothing was learned from it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NotFinite {
-    /// Which number.
-    pub what: &'static str,
-    /// `NaN`, `inf` or `-inf`.
-    pub value: f64,
-}
-
 /// A SHAC run in memory.
 pub struct Shac {
     config: ShacConfig,
@@ -146,7 +83,7 @@ impl Shac {
     /// If the envs cannot be reset.
     pub fn new(config: &ShacConfig, seed: Seed, mut envs: Box<dyn DifferentiableEnv>) -> Result<Self, EnvError> {
         let spec = envs.spec();
-        let agent = Agent::new(config, seed, sizes(spec));
+        let agent = Agent::new(&config.actor, &config.critic, seed, sizes(spec));
         let adam =
             [Adam::new(&agent.actor_weights, config.actor.adam), Adam::new(&agent.critic_weights, config.critic.adam)];
         let columns = spec.observation.size();
@@ -161,139 +98,17 @@ impl Shac {
             observations: config.normalise_observations.then(|| Moments::new(columns)),
             returns: Moments::new(1),
             updates: [0; 2],
-            played: Played { open: vec![(0.0, 0); rows], last: VecDeque::new(), finished: 0 },
+            played: Played::new(rows),
             obs: rollout::floats(out.obs()).to_vec(),
             envs: envs.snapshot(),
         };
         Ok(Self { config: config.clone(), seed, envs, out, agent, adam, state })
     }
 
-    /// Goes on where the run that `checkpoint` is of stood.
-    ///
-    /// # Errors
-    /// If it is of another run's shape.
-    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        let state: State = checkpoint.state()?;
-        let refused = |reason: &str| checkpoint.refuse_state(&reason);
-        let (rows, columns) = (self.envs.num_envs(), self.state.obs.len() / self.envs.num_envs());
-        let fits = |moments: &Moments, columns| {
-            moments.mean.len() == columns && moments.variance.len() == columns && moments.is_possible()
-        };
-        if state.obs.len() != rows * columns || state.played.open.len() != rows {
-            return Err(refused("its envs are of another number or kind"));
-        }
-        if state.observations.is_some() != self.state.observations.is_some()
-            || !state.observations.iter().all(|moments| fits(moments, columns))
-            || !fits(&state.returns, 1)
-        {
-            return Err(refused("its moments are not those of its observations"));
-        }
-        checkpoint.load_model(&self.model())?;
-        checkpoint.load_optimizer(&self.optimizer())?;
-        self.envs.restore(&state.envs).map_err(|error| refused(&error.to_string()))?;
-        self.adam.iter_mut().zip(state.updates).for_each(|(adam, updates)| adam.set_updates(updates));
-        self.state = state;
-        Ok(())
-    }
-
-    /// All weights by name; they share memory with the run.
-    #[must_use]
-    pub fn model(&self) -> Named {
-        self.agent.model()
-    }
-
-    /// All moments by name; they share memory with the run.
-    #[must_use]
-    pub fn optimizer(&self) -> Named {
-        self.adam.iter().flat_map(Adam::state).collect::<BTreeMap<_, _>>()
-    }
-
-    /// What a checkpoint needs beside weights and moments.
-    #[must_use]
-    pub fn state(&self) -> State {
+    /// The state, that of envs and optimisers included.
+    fn state_now(&self) -> State {
         let updates = std::array::from_fn(|i| self.adam[i].updates());
         State { envs: self.envs.snapshot(), updates, ..self.state.clone() }
-    }
-
-    /// Epochs done.
-    #[must_use]
-    pub fn epochs_done(&self) -> u64 {
-        self.state.epoch
-    }
-
-    /// Steps of the env done, epochs left out, and env steps lost, to numbers that were not finite.
-    #[must_use]
-    pub fn counts(&self) -> [u64; 3] {
-        [self.state.env_steps, self.state.skipped, self.state.broken_steps]
-    }
-
-    /// One epoch. If a number is not finite, neither actor nor critics learn from what it came from, and it is returned with
-    /// the report.
-    ///
-    /// # Errors
-    /// If the envs refuse what they are given.
-    pub fn epoch(&mut self) -> Result<(Report, Option<NotFinite>), EnvError> {
-        let normaliser = Normaliser::new(self.state.observations.as_ref());
-        let mut rollout = self.play(&normaliser)?;
-        let config = &self.config;
-        let rows = self.envs.num_envs();
-
-        let worth = self.worth(&normaliser, &rollout.final_obs);
-        let weights = weights(&rollout.courses, rows, config.gamma);
-        let mut losses = vec![0.0f32; rows];
-        for (place, loss) in (0..rollout.rewards.len()).map(|place| (place, place % rows)) {
-            let gained = weights.rewards[place] * rollout.rewards[place] + weights.values[place] * worth[place];
-            losses[loss] -= gained;
-        }
-        let actor_loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / rows as f64;
-        let scale = match config.scale {
-            Scale::Returns => {
-                if actor_loss.is_finite() {
-                    self.state.returns.update(&losses);
-                }
-                1.0 / ((self.state.returns.variance[0] + EPSILON).sqrt() * rows as f64)
-            }
-            Scale::Steps => 1.0 / rollout.rewards.len() as f64,
-        };
-
-        // Down is where the return rises.
-        self.adam[0].zero_grad();
-        let minus = |weights: &[f32]| weights.iter().map(|&w| -w * scale as f32).collect::<Vec<_>>();
-        let final_obs_bar = self.value_gradient(&normaliser, &rollout.final_obs, &minus(&weights.values));
-        let objective = Bars { rewards: &minus(&weights.rewards), final_obs: &final_obs_bar };
-        let inputs = rollout.pull_back(self.envs.as_mut(), &self.agent.actor, &normaliser, &objective);
-        let actor_gradient = self.adam[0].gradient_norm();
-        let mut wrong = None;
-        if actor_loss.is_finite() && actor_gradient.is_finite() {
-            let rate = config.learning_rate(config.actor.learning_rate, self.state.epoch);
-            self.adam[0].step(rate, actor_gradient);
-            self.agent.actor.keep_exploring();
-        } else if actor_loss.is_finite() {
-            wrong = Some(NotFinite { what: "the norm of the actor's gradient", value: actor_gradient });
-        } else {
-            wrong = Some(NotFinite { what: "the actor's loss", value: actor_loss });
-        }
-
-        let targets = td_lambda(&rollout.rewards, &worth, &rollout.courses, rows, config.gamma, config.lambda);
-        let (critic_loss, critic_gradient) = self.fit(&inputs, &Tensor::from_slice(&targets));
-        if wrong.is_none() && !(critic_loss.is_finite() && critic_gradient.is_finite()) {
-            wrong = Some(NotFinite { what: "the critics' loss or the norm of its gradient", value: critic_loss });
-        }
-
-        self.state.epoch += 1;
-        self.state.env_steps += self.config.steps();
-        self.state.skipped += u64::from(wrong.is_some());
-        let report = Report {
-            actor_loss,
-            critic_loss,
-            reward: rollout.rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / rollout.rewards.len() as f64,
-            actor_gradient,
-            critic_gradient,
-            deviation: self.agent.actor.deviation(),
-            episodes: self.state.played.means(),
-            terminated: rollout.terminated(),
-        };
-        Ok((report, wrong))
     }
 
     /// Plays a window with the policy as it explores.
@@ -331,56 +146,133 @@ impl Shac {
     fn worth(&self, normaliser: &Normaliser, obs: &[f32]) -> Vec<f32> {
         let [columns, _] = sizes(self.envs.spec());
         let obs = Tensor::from_slice(obs).view([-1, columns]);
-        Vec::try_from(self.agent.values(&normaliser.apply(&obs))).expect("a vector of floats")
+        floats_of(&critic::values(self.agent.judges(), &normaliser.apply(&obs), Numbers::F32))
     }
 
     /// The gradient of `Σ weight · value` with respect to the observations `[n, O]`.
     fn value_gradient(&self, normaliser: &Normaliser, obs: &[f32], weights: &[f32]) -> Vec<f32> {
         let [columns, _] = sizes(self.envs.spec());
-        let counting: Vec<i64> = (0..weights.len()).filter(|&place| weights[place] != 0.0).map(|p| p as i64).collect();
-        let mut gradient = vec![0.0; obs.len()];
-        if counting.is_empty() {
-            return gradient;
+        let inputs = normaliser.apply(&Tensor::from_slice(obs).view([-1, columns]));
+        let bar = critic::value_gradient(self.agent.judges(), &inputs, weights, Numbers::F32);
+        floats_of(&normaliser.pull_back(&inputs, &bar))
+    }
+}
+
+impl Learner for Shac {
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let state: State = checkpoint.state()?;
+        let refused = |reason: &str| checkpoint.refuse_state(&reason);
+        let (rows, columns) = (self.envs.num_envs(), self.state.obs.len() / self.envs.num_envs());
+        let fits = |moments: &Moments, columns| {
+            moments.mean.len() == columns && moments.variance.len() == columns && moments.is_possible()
+        };
+        if state.obs.len() != rows * columns || state.played.open.len() != rows {
+            return Err(refused("its envs are of another number or kind"));
         }
-        let places = Tensor::from_slice(&counting);
-        let inputs = normaliser.apply(&Tensor::from_slice(obs).view([-1, columns]).index_select(0, &places));
-        let bar = self.agent.value_gradient(&inputs, &Tensor::from_slice(weights).index_select(0, &places));
-        let found = floats_of(&normaliser.pull_back(&inputs, &bar));
-        let columns = columns as usize;
-        for (row, place) in found.chunks_exact(columns).zip(counting) {
-            gradient[place as usize * columns..][..columns].copy_from_slice(row);
+        if state.observations.is_some() != self.state.observations.is_some()
+            || !state.observations.iter().all(|moments| fits(moments, columns))
+            || !fits(&state.returns, 1)
+        {
+            return Err(refused("its moments are not those of its observations"));
         }
-        gradient
+        checkpoint.load_model(&self.model())?;
+        checkpoint.load_optimizer(&self.optimizer())?;
+        self.envs.restore(&state.envs).map_err(|error| refused(&error.to_string()))?;
+        self.adam.iter_mut().zip(state.updates).for_each(|(adam, updates)| adam.set_updates(updates));
+        self.state = state;
+        Ok(())
     }
 
-    /// Fits the critics to `targets` `[n]` of `inputs` `[n, O]`; the mean loss and gradient norm. It stops at the first that
-    /// is not finite.
-    fn fit(&mut self, inputs: &Tensor, targets: &Tensor) -> (f64, f64) {
-        let CriticConfig { passes, minibatches, learning_rate, numbers, target_stays, .. } = self.config.critic;
-        let rate = self.config.learning_rate(learning_rate, self.state.epoch);
-        let adam = &mut self.adam[1];
-        let rows = inputs.size()[0] / minibatches as i64;
-        let (mut losses, mut norms) = (0.0, 0.0);
-        for batch in (0..passes).flat_map(|_| 0..minibatches as i64) {
-            adam.zero_grad();
-            let (x, goal) = (inputs.narrow(0, batch * rows, rows), targets.narrow(0, batch * rows, rows));
-            let (values, tape) = self.agent.critic.run(&x, numbers);
-            let error = values - goal.unsqueeze(-1);
-            let loss = error.square().mean(Kind::Float).double_value(&[]);
-            self.agent.critic.pull_back(tape, &(&error * (2.0 / error.numel() as f64)));
-            let norm = adam.gradient_norm();
-            if !(loss.is_finite() && norm.is_finite()) {
-                return (loss, norm);
-            }
-            adam.step(rate, norm);
-            losses += loss;
-            norms += norm;
+    fn model(&self) -> Named {
+        self.agent.model()
+    }
+
+    fn optimizer(&self) -> Named {
+        self.adam.iter().flat_map(Adam::state).collect::<BTreeMap<_, _>>()
+    }
+
+    fn state(&self) -> Value {
+        serde_json::to_value(self.state_now()).expect("a state is plain data")
+    }
+
+    fn epochs_done(&self) -> u64 {
+        self.state.epoch
+    }
+
+    fn counts(&self) -> [u64; 3] {
+        [self.state.env_steps, self.state.skipped, self.state.broken_steps]
+    }
+
+    fn epoch(&mut self) -> Result<(Report, Option<NotFinite>), EnvError> {
+        let normaliser = Normaliser::new(self.state.observations.as_ref());
+        let mut rollout = self.play(&normaliser)?;
+        let config = &self.config;
+        let rows = self.envs.num_envs();
+
+        let worth = self.worth(&normaliser, &rollout.final_obs);
+        let weights = weights(&rollout.courses, rows, config.gamma, WindowEnd::Fixed);
+        let mut losses = vec![0.0f32; rows];
+        for (place, loss) in (0..rollout.rewards.len()).map(|place| (place, place % rows)) {
+            let gained = weights.rewards[place] * rollout.rewards[place] + weights.values[place] * worth[place];
+            losses[loss] -= gained;
         }
-        if let Some(stays) = target_stays {
+        let actor_loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / rows as f64;
+        let scale = match config.scale {
+            Scale::Returns => {
+                if actor_loss.is_finite() {
+                    self.state.returns.update(&losses);
+                }
+                1.0 / ((self.state.returns.variance[0] + EPSILON).sqrt() * rows as f64)
+            }
+            Scale::Steps => 1.0 / rollout.rewards.len() as f64,
+        };
+
+        // Down is where the return rises.
+        self.adam[0].zero_grad();
+        let minus = |weights: &[f32]| weights.iter().map(|&w| -w * scale as f32).collect::<Vec<_>>();
+        let final_obs_bar = self.value_gradient(&normaliser, &rollout.final_obs, &minus(&weights.values));
+        let objective = Bars { rewards: &minus(&weights.rewards), final_obs: &final_obs_bar };
+        let inputs = rollout.pull_back(self.envs.as_mut(), &self.agent.actor, &normaliser, &objective);
+        let actor_gradient = self.adam[0].gradient_norm();
+        let mut wrong = None;
+        if actor_loss.is_finite() && actor_gradient.is_finite() {
+            let rate = config.learning_rate(config.actor.learning_rate, self.state.epoch);
+            self.adam[0].step(rate, actor_gradient);
+            self.agent.actor.keep_exploring();
+        } else if actor_loss.is_finite() {
+            wrong = Some(NotFinite { what: "the norm of the actor's gradient", value: actor_gradient });
+        } else {
+            wrong = Some(NotFinite { what: "the actor's loss", value: actor_loss });
+        }
+
+        let targets = td_lambda(&rollout.rewards, &worth, &rollout.courses, rows, config.gamma, config.lambda);
+        let config = &self.config;
+        let rate = config.learning_rate(config.critic.learning_rate, self.state.epoch);
+        let (critics, targets) = (&self.agent.critic, Tensor::from_slice(&targets));
+        let (critic_loss, critic_gradient) =
+            critic::fit(critics, &mut self.adam[1], &config.critic, rate, &inputs, &targets);
+        if let Some(stays) = config.critic.target_stays {
             self.agent.follow(stays);
         }
-        let updates = (passes * minibatches as u64) as f64;
-        (losses / updates, norms / updates)
+        if wrong.is_none() && !(critic_loss.is_finite() && critic_gradient.is_finite()) {
+            wrong = Some(NotFinite { what: "the critics' loss or the norm of its gradient", value: critic_loss });
+        }
+
+        self.state.epoch += 1;
+        self.state.env_steps += self.config.steps();
+        self.state.skipped += u64::from(wrong.is_some());
+        let report = Report {
+            actor_loss,
+            critic_loss,
+            reward: rollout.rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / rollout.rewards.len() as f64,
+            actor_gradient,
+            critic_gradient,
+            deviation: self.agent.actor.deviation(),
+            episodes: self.state.played.means(),
+            terminated: rollout.terminated(),
+            model: None,
+        };
+        Ok((report, wrong))
     }
 }
 
@@ -389,7 +281,7 @@ mod tests {
     use super::*;
     use envs::registry::find;
     use envs::vector::VectorConfig;
-    use serde_json::{Value, json};
+    use serde_json::json;
     use world_models::mlp::gradient;
 
     fn run(env: &str, settings: &Value, shac: &Value) -> Shac {
@@ -409,11 +301,11 @@ mod tests {
     impl Shac {
         /// What the actor lowers, of the window that begins now; then everything is as before.
         fn objective(&mut self) -> f64 {
-            let state = self.state();
+            let state = self.state_now();
             let normaliser = Normaliser::new(self.state.observations.as_ref());
             let rollout = self.play(&normaliser).unwrap();
             let worth = self.worth(&normaliser, &rollout.final_obs);
-            let weights = weights(&rollout.courses, self.envs.num_envs(), self.config.gamma);
+            let weights = weights(&rollout.courses, self.envs.num_envs(), self.config.gamma, WindowEnd::Fixed);
             let gained = |place: usize| {
                 f64::from(weights.rewards[place]) * f64::from(rollout.rewards[place])
                     + f64::from(weights.values[place]) * f64::from(worth[place])

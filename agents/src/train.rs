@@ -7,16 +7,17 @@ use std::time::Instant;
 use envs::env::EnvError;
 use envs::registry::{UnknownEnv, find};
 use envs::storage::{Failed, create_folders};
-use envs::vector::VectorConfig;
+use envs::vector::{AutoresetMode, VectorConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use simulators::limits::{self, Limit, OutOfRange};
 use simulators::rng::Seed;
-use world_models::checkpoint::{self, Checkpoint, CheckpointError, Parts};
+use world_models::checkpoint::{self, Checkpoint, CheckpointError, Named, Parts};
 use world_models::metrics::MetricsLog;
 use world_models::train::Folder;
 
-use crate::shac::{NotFinite, Report, Shac, ShacConfig};
+use crate::pwm::{Pwm, PwmConfig};
+use crate::shac::{Shac, ShacConfig};
 
 /// Where a policy acts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,16 +37,131 @@ pub struct PolicyConfig {
     pub seed: Seed,
     /// Where the policy acts.
     pub env: Task,
-    /// How it is trained.
-    pub shac: ShacConfig,
+    /// How it is trained, if by the gradient of its return through the simulator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shac: Option<ShacConfig>,
+    /// How it is trained, if inside a learned model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pwm: Option<PwmConfig>,
+}
+
+/// How a policy is trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Trainer<'a> {
+    /// By the gradient of its return through the simulator.
+    Shac(&'a ShacConfig),
+    /// Inside a learned model.
+    Pwm(&'a PwmConfig),
+}
+
+/// What the loop needs to know of a trainer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Course {
+    /// Envs side by side.
+    pub num_envs: usize,
+    /// Steps of a window.
+    pub horizon: usize,
+    /// Epochs in all.
+    pub epochs: u64,
+    /// Epochs between two lines of the log.
+    pub log_every: u64,
+    /// Epochs between two checkpoints.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept.
+    pub keep_checkpoints: usize,
+    /// Epochs in a row that may be left out because a number is not finite.
+    pub nonfinite_limit: u64,
+    /// Learning rate of the actor at first.
+    pub learning_rate: f64,
+    /// That of the end.
+    pub final_learning_rate: f64,
+}
+
+impl Course {
+    /// A learning rate that begins at `first`, in epoch `epoch` of all.
+    #[must_use]
+    pub fn rate(&self, first: f64, epoch: u64) -> f64 {
+        first + (self.final_learning_rate - first) * epoch as f64 / self.epochs as f64
+    }
+
+    /// Steps of the env in each epoch.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        (self.num_envs * self.horizon) as u64
+    }
+}
+
+impl Trainer<'_> {
+    /// Its name, on the command line and in configurations.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Shac(_) => "shac",
+            Self::Pwm(_) => "pwm",
+        }
+    }
+
+    /// What the loop needs to know of it.
+    #[must_use]
+    pub fn course(&self) -> Course {
+        match self {
+            Self::Shac(config) => config.course(),
+            Self::Pwm(config) => config.course(),
+        }
+    }
+
+    /// What every field may hold.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        match self {
+            Self::Shac(config) => config.limits(),
+            Self::Pwm(config) => config.limits(),
+        }
+    }
+
+    /// Trainable numbers, for `inputs` observed numbers and `actions`.
+    #[must_use]
+    pub fn parameters(&self, sizes: [i64; 2]) -> u64 {
+        match self {
+            Self::Shac(config) => config.parameters(sizes),
+            Self::Pwm(config) => config.parameters(sizes),
+        }
+    }
+
+    /// About how many bytes a run takes, for `inputs` observed numbers and `actions`.
+    #[must_use]
+    pub fn bytes(&self, sizes: [i64; 2]) -> u64 {
+        match self {
+            Self::Shac(config) => config.bytes(sizes),
+            Self::Pwm(config) => config.bytes(sizes),
+        }
+    }
 }
 
 impl PolicyConfig {
+    /// How the policy is trained.
+    ///
+    /// # Panics
+    /// If the configuration is not valid.
+    #[must_use]
+    pub fn trainer(&self) -> Trainer<'_> {
+        match (&self.shac, &self.pwm) {
+            (Some(config), None) => Trainer::Shac(config),
+            (None, Some(config)) => Trainer::Pwm(config),
+            _ => panic!("a valid configuration has one trainer"),
+        }
+    }
+
     /// What every field may hold, those of the env apart.
     #[must_use]
     pub fn limits(&self) -> Vec<Limit> {
-        let shac = self.shac.limits().into_iter().map(|limit| limit.within("shac"));
-        [self.seed.limit("seed")].into_iter().chain(shac).collect()
+        let trainers = usize::from(self.shac.is_some()) + usize::from(self.pwm.is_some());
+        if trainers != 1 {
+            return vec![Limit::whole("shac and pwm", trainers as i128, 1..=1).because("a policy has one trainer")];
+        }
+        let trainer = self.trainer();
+        let limits = trainer.limits().into_iter().map(|limit| limit.within(trainer.name()));
+        [self.seed.limit("seed")].into_iter().chain(limits).collect()
     }
 
     /// Checks every field, those of the env apart.
@@ -55,6 +171,79 @@ impl PolicyConfig {
     pub fn validate(&self) -> Result<(), OutOfRange> {
         limits::check(&self.limits())
     }
+}
+
+/// A run in memory, epoch by epoch.
+pub trait Learner {
+    /// Goes on where the run that `checkpoint` is of stood.
+    ///
+    /// # Errors
+    /// If it is of another run's shape.
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError>;
+
+    /// All weights by name; they share memory with the run.
+    fn model(&self) -> Named;
+
+    /// All moments by name, and whatever else a checkpoint keeps as tensors.
+    fn optimizer(&self) -> Named;
+
+    /// What a checkpoint needs beside tensors.
+    fn state(&self) -> Value;
+
+    /// Epochs done.
+    fn epochs_done(&self) -> u64;
+
+    /// Steps of the env done, epochs left out, and env steps lost, to numbers that were not finite.
+    fn counts(&self) -> [u64; 3];
+
+    /// One epoch. If a number is not finite, nothing is learned from what it came from, and it is returned with the report.
+    ///
+    /// # Errors
+    /// If the envs refuse what they are given.
+    fn epoch(&mut self) -> Result<(Report, Option<NotFinite>), EnvError>;
+}
+
+/// What an epoch was like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Report {
+    /// Mean over rows of what the actor lowers: minus the discounted return of the window.
+    pub actor_loss: f64,
+    /// Mean squared error of the critics.
+    pub critic_loss: f64,
+    /// Mean reward of a step.
+    pub reward: f64,
+    /// Norms before they were clipped.
+    pub actor_gradient: f64,
+    /// The mean over updates.
+    pub critic_gradient: f64,
+    /// Mean deviation of the actions before they are squashed.
+    pub deviation: f64,
+    /// Mean return and length of the last 100 episodes that ended, of the policy as it explores.
+    pub episodes: Option<(f64, f64)>,
+    /// Episodes that ended because the world did.
+    pub terminated: usize,
+    /// What the world model learned, where there is one.
+    pub model: Option<ModelReport>,
+}
+
+/// What went wrong with an epoch: nothing was learned from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotFinite {
+    /// Which number.
+    pub what: &'static str,
+    /// `NaN`, `inf` or `-inf`.
+    pub value: f64,
+}
+
+/// What a world model learned in an epoch: means over its updates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ModelReport {
+    /// Of the dynamics.
+    pub dynamics_loss: f64,
+    /// Of rewards.
+    pub reward_loss: f64,
+    /// The norm of the gradient before it was clipped.
+    pub gradient: f64,
 }
 
 /// Why a run stopped before its end, or could not begin.
@@ -130,10 +319,24 @@ pub struct Outcome {
 ///
 /// # Errors
 /// An env that is not there, or not one to train in.
-pub fn fresh(config: &PolicyConfig) -> Result<Shac, TrainError> {
-    let entry = find(&config.env.id)?;
-    let vector = VectorConfig { num_envs: config.shac.num_envs, seed: config.seed, ..VectorConfig::default() };
-    Ok(Shac::new(&config.shac, config.seed, entry.differentiable(&config.env.config, &vector)?)?)
+pub fn fresh(config: &PolicyConfig) -> Result<Box<dyn Learner>, TrainError> {
+    let (entry, settings, trainer) = (find(&config.env.id)?, &config.env.config, config.trainer());
+    let vector = |autoreset| VectorConfig {
+        num_envs: trainer.course().num_envs,
+        seed: config.seed,
+        autoreset,
+        ..VectorConfig::default()
+    };
+    Ok(match trainer {
+        Trainer::Shac(shac) => {
+            let envs = entry.differentiable(settings, &vector(AutoresetMode::default()))?;
+            Box::new(Shac::new(shac, config.seed, envs)?)
+        }
+        Trainer::Pwm(pwm) => {
+            let envs = entry.make(settings, &vector(AutoresetMode::SameStep))?;
+            Box::new(Pwm::new(pwm, config.seed, envs)?)
+        }
+    })
 }
 
 /// Trains in a folder until the configured number of epochs or until `stop` is raised.
@@ -147,7 +350,7 @@ pub fn train(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome, TrainError> {
-    let shac = &config.shac;
+    let course = config.trainer().course();
     let mut run = fresh(config)?;
     if let Some(checkpoint) = resume {
         run.restore(checkpoint)?;
@@ -156,13 +359,13 @@ pub fn train(
     create_folders(folder.storage, &folder.checkpoints())?;
     let mut log = MetricsLog::open(folder.storage, folder.run, run.counts()[0])?;
     let parameters = run.model().values().map(tch::Tensor::numel).sum();
-    watch(Event::Begin { parameters, epochs: shac.epochs, steps: shac.steps() });
+    watch(Event::Begin { parameters, epochs: course.epochs, steps: course.steps() });
 
     let begin = Instant::now();
     let mut saved = resume.map(|_| run.epochs_done());
     let mut last_saved = resume.map(|checkpoint| checkpoint.path().to_owned());
     let (mut in_a_row, mut save_due, mut mean_return) = (0, false, None);
-    while run.epochs_done() < shac.epochs && !stop.load(Ordering::Relaxed) {
+    while run.epochs_done() < course.epochs && !stop.load(Ordering::Relaxed) {
         let (report, wrong) = run.epoch()?;
         let (epoch, [env_steps, skipped, broken_steps]) = (run.epochs_done(), run.counts());
         mean_return = report.episodes.map(|(mean, _)| mean);
@@ -170,13 +373,13 @@ pub fn train(
         if let Some(wrong) = &wrong {
             in_a_row += 1;
             watch(Event::Skipped { epoch: epoch - 1, wrong });
-            if in_a_row >= shac.nonfinite_limit {
+            if in_a_row >= course.nonfinite_limit {
                 return Err(TrainError::NonFinite(gave_up(config, epoch - 1, wrong, in_a_row, last_saved.as_deref())));
             }
         } else {
             in_a_row = 0;
         }
-        if epoch.is_multiple_of(shac.log_every) {
+        if epoch.is_multiple_of(course.log_every) {
             let mut scalars = vec![
                 ("train/epoch", epoch as f64),
                 ("train/actor_loss", report.actor_loss),
@@ -185,49 +388,62 @@ pub fn train(
                 ("train/actor_gradient_norm", report.actor_gradient),
                 ("train/critic_gradient_norm", report.critic_gradient),
                 ("train/actor_std", report.deviation),
-                ("train/actor_learning_rate", shac.learning_rate(shac.actor.learning_rate, epoch - 1)),
+                ("train/actor_learning_rate", course.rate(course.learning_rate, epoch - 1)),
                 ("train/terminated", report.terminated as f64),
                 ("train/skipped", skipped as f64),
                 ("train/broken_steps", broken_steps as f64),
             ];
+            if let Some(model) = report.model {
+                scalars.extend([
+                    ("train/model_dynamics_loss", model.dynamics_loss),
+                    ("train/model_reward_loss", model.reward_loss),
+                    ("train/model_gradient_norm", model.gradient),
+                ]);
+            }
             if let Some((mean, length)) = report.episodes {
                 scalars.extend([("train/return", mean), ("train/episode_length", length)]);
             }
             log.write(env_steps, begin.elapsed().as_secs_f64(), &scalars)?;
         }
         // Between bad epochs it waits: a run resumed there would count them anew.
-        save_due |= epoch.is_multiple_of(shac.checkpoint_every);
-        if save_due && in_a_row == 0 && epoch < shac.epochs {
-            let path = save(folder, config, &run, &mut log)?;
+        save_due |= epoch.is_multiple_of(course.checkpoint_every);
+        if save_due && in_a_row == 0 && epoch < course.epochs {
+            let path = save(folder, config, run.as_ref(), &mut log)?;
             watch(Event::Saved { path: &path });
             (save_due, saved, last_saved) = (false, Some(epoch), Some(path));
         }
     }
     let (epoch, [env_steps, ..]) = (run.epochs_done(), run.counts());
     if saved != Some(epoch) && epoch > 0 {
-        let path = save(folder, config, &run, &mut log)?;
+        let path = save(folder, config, run.as_ref(), &mut log)?;
         watch(Event::Saved { path: &path });
     }
-    Ok(Outcome { epoch, env_steps, mean_return, stopped: epoch < shac.epochs })
+    Ok(Outcome { epoch, env_steps, mean_return, stopped: epoch < course.epochs })
 }
 
-fn save(folder: Folder<'_>, config: &PolicyConfig, run: &Shac, log: &mut MetricsLog) -> Result<PathBuf, TrainError> {
+fn save(
+    folder: Folder<'_>,
+    config: &PolicyConfig,
+    run: &dyn Learner,
+    log: &mut MetricsLog,
+) -> Result<PathBuf, TrainError> {
     log.sync()?;
     let (model, optimizer, state) = (&run.model(), &run.optimizer(), &run.state());
     let parts = Parts { update: run.epochs_done(), config, state, model, optimizer };
-    Ok(checkpoint::save(folder.storage, &folder.checkpoints(), &parts, config.shac.keep_checkpoints)?)
+    Ok(checkpoint::save(folder.storage, &folder.checkpoints(), &parts, config.trainer().course().keep_checkpoints)?)
 }
 
 fn gave_up(config: &PolicyConfig, epoch: u64, wrong: &NotFinite, in_a_row: u64, saved: Option<&Path>) -> String {
     let NotFinite { what, value } = wrong;
-    let PolicyConfig { seed, shac, .. } = config;
+    let (seed, trainer) = (config.seed, config.trainer());
+    let (name, course) = (trainer.name(), trainer.course());
     let kept = match saved {
         Some(path) => format!("the last good checkpoint, {}, is intact", path.display()),
         None => "no checkpoint had been written yet".to_owned(),
     };
     format!(
-        "epoch {epoch}: {what} is {value}, {in_a_row} in a row, and shac.nonfinite_limit is {}; seed {seed}; {kept}. --resume \
-         would meet the same numbers again: begin anew with a lower shac.actor.learning_rate (it is {}), or another --seed",
-        shac.nonfinite_limit, shac.actor.learning_rate
+        "epoch {epoch}: {what} is {value}, {in_a_row} in a row, and {name}.nonfinite_limit is {}; seed {seed}; {kept}. --resume \
+         would meet the same numbers again: begin anew with a lower {name}.actor.learning_rate (it is {}), or another --seed",
+        course.nonfinite_limit, course.learning_rate
     )
 }

@@ -229,6 +229,14 @@ pub enum EnvError {
         /// Those that have.
         known: String,
     },
+    /// The env does not show or take vectors of floats.
+    #[error(
+        "{env}: observations and actions must be vectors of 32-bit floats for a policy to be trained in a latent model"
+    )]
+    NoVectors {
+        /// Id of the env.
+        env: String,
+    },
     /// The env cannot be drawn.
     #[error("{env} cannot be drawn; envs that can: {known}")]
     NoPicture {

@@ -71,6 +71,8 @@ pub enum Purpose {
     Weights = 4,
     /// Exploration noise of a policy in training; index = update.
     Noise = 5,
+    /// Choice of sequences from a replay; index = update.
+    Replay = 6,
 }
 
 /// Bits of a stream number that hold the index; the purpose sits above them.

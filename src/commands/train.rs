@@ -9,7 +9,7 @@ use anyhow::Result;
 use envs::dataset::{Clips, Dataset};
 use envs::storage::{self, Lock};
 use serde_json::json;
-use settings::{Asked, SHAC};
+use settings::{Asked, TRAINERS};
 use world_models::clips::ClipLoader;
 use world_models::libtorch::{self, Device};
 use world_models::train::{self as training, Event, Outcome, train};
@@ -25,8 +25,11 @@ use crate::terminal::{self, Progress};
 /// Trains, or continues a run.
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 pub fn run(args: &TrainArgs, threads: usize, json: bool) -> Result<()> {
-    if args.model == SHAC {
-        return policy::run(args, threads, json);
+    if let Some((trainer, presets)) = TRAINERS.iter().find(|(name, _)| *name == args.model) {
+        return policy::run(args, (trainer, presets), threads, json);
+    }
+    if !settings::is_model(&args.model) {
+        return Err(settings::no_model(&args.model));
     }
     let Some(data) = &args.data else {
         let problem = format!("{} learns from a dataset", args.model);

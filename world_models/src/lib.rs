@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod clips;
 pub mod evaluate;
 pub mod flowm;
+pub mod latent;
 pub mod libtorch;
 pub mod linear_rnn;
 pub mod memory;

@@ -116,15 +116,18 @@ impl Rollout {
         let mut onward = vec![0.0; flat];
         let mut actions_bar = vec![0.0; row * a];
         let mut inputs = Vec::new();
-        for (t, tape) in self.tapes.drain(..).enumerate().rev() {
+        let mut tapes = std::mem::take(&mut self.tapes);
+        for (t, tape) in tapes.iter_mut().enumerate().rev() {
             let final_obs = &bars.final_obs[t * flat..(t + 1) * flat];
             let reward = &bars.rewards[t * row..(t + 1) * row];
             envs.pull_back(StepBars { obs: &onward, final_obs, reward }, &mut actions_bar);
             let bar = Tensor::from_slice(&actions_bar).view([row as i64, a as i64]);
             let given = tape.inputs();
-            onward = floats_of(&normaliser.pull_back(&given, &actor.pull_back(tape, &bar)));
+            let bar = actor.pull_back(tape, &bar, true).expect("it was wanted");
+            onward = floats_of(&normaliser.pull_back(&given, &bar));
             inputs.push(given);
         }
+        actor.gather(tapes);
         inputs.reverse();
         Tensor::cat(&inputs, 0)
     }

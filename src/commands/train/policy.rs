@@ -1,7 +1,8 @@
-//! `mindseye train shac`: a policy in an environment.
+//! `mindseye train shac` and `pwm`: a policy in an environment.
 
+use agents::pwm::PwmConfig;
 use agents::shac::ShacConfig;
-use agents::train::{Event, Outcome, PolicyConfig, TrainError, train};
+use agents::train::{Course, Event, Outcome, PolicyConfig, TrainError, train};
 use anyhow::{Error, Result};
 use envs::env::EnvError;
 use envs::registry::{Entry, find};
@@ -13,23 +14,22 @@ use world_models::libtorch;
 use world_models::train::Folder;
 
 use super::check_place;
-use super::settings::{SHAC, set_seed};
+use super::settings::set_seed;
 use crate::cli::TrainArgs;
 use crate::failure::{Difference, Stopped, Usage};
 use crate::memory::memory;
-use crate::run_config::{self, Fault, Layered, SHAC as PRESETS, without_nulls};
+use crate::run_config::{self, Fault, Layered, Preset, without_nulls};
 use crate::run_dir::{RunDir, differences};
 use crate::terminal::{self, Progress, bytes};
 
 /// Fields that a resumed run may change: they decide nothing of what is learned.
-const MAY_CHANGE: [&str; 4] =
-    ["shac.log_every", "shac.checkpoint_every", "shac.keep_checkpoints", "shac.nonfinite_limit"];
+const MAY_CHANGE: [&str; 4] = ["log_every", "checkpoint_every", "keep_checkpoints", "nonfinite_limit"];
 
 /// Trains, or continues a run.
 #[expect(clippy::print_stdout, reason = "the result of the command")]
-pub fn run(args: &TrainArgs, threads: usize, json: bool) -> Result<()> {
+pub fn run(args: &TrainArgs, trainer: (&str, &[Preset]), threads: usize, json: bool) -> Result<()> {
     let Some(env) = &args.env else {
-        let problem = "shac learns in an environment, not from a dataset";
+        let problem = format!("{} learns in an environment, not from a dataset", trainer.0);
         let refusal =
             Usage::worded(problem).field("--env").suggest(Some("say --env ant, or another of `mindseye envs`"));
         return Err(refusal.into());
@@ -37,7 +37,7 @@ pub fn run(args: &TrainArgs, threads: usize, json: bool) -> Result<()> {
     let entry = find(env)?;
     let run = RunDir::at(&args.out);
     let begun = (args.resume && run.exists()).then(|| run.policy_config()).transpose()?;
-    let (config, layered) = resolved(args, entry, begun.as_ref())?;
+    let (config, layered) = resolved(args, trainer, entry, begun.as_ref())?;
     if args.layers.print_config {
         println!("{}", run_config::as_toml(&config)?);
         return Ok(());
@@ -57,7 +57,8 @@ pub fn run(args: &TrainArgs, threads: usize, json: bool) -> Result<()> {
     drop(fresh);
     let outcome = train_in(&run, args, &config, &layered, threads, json)?;
     if outcome.stopped {
-        let done = format!("{} of {} epochs are saved; add --resume to go on", outcome.epoch, config.shac.epochs);
+        let epochs = config.trainer().course().epochs;
+        let done = format!("{} of {epochs} epochs are saved; add --resume to go on", outcome.epoch);
         return Err(Stopped(done).into());
     }
     let path = run.path().display().to_string();
@@ -87,7 +88,7 @@ fn train_in(
     // Until now another process may have begun the run, or gone on with it.
     let changed = may_begin(run, args, config, layered, threads)?;
     let resume = (run.exists() && run.has_checkpoint()).then(|| run.checkpoint()).transpose()?;
-    let bar = Progress::new("train", config.shac.epochs, json);
+    let bar = Progress::new("train", config.trainer().course().epochs, json);
     for line in &changed {
         bar.say(&format!("going on with another {line}"));
     }
@@ -105,14 +106,23 @@ fn train_in(
 
 fn refused(error: TrainError) -> Error {
     match error {
-        TrainError::Env(error @ EnvError::NoGradients { .. }) => Usage::worded(error.to_string()).field("--env").into(),
+        TrainError::Env(error @ (EnvError::NoGradients { .. } | EnvError::NoVectors { .. })) => {
+            Usage::worded(error.to_string()).field("--env").into()
+        }
         TrainError::Env(error) => error.into(),
         other => other.into(),
     }
 }
 
 /// The configuration from all layers, above that of the run to go on with.
-fn resolved(args: &TrainArgs, entry: &Entry, begun: Option<&PolicyConfig>) -> Result<(PolicyConfig, Layered)> {
+fn resolved(
+    args: &TrainArgs,
+    (trainer, presets): (&str, &[Preset]),
+    entry: &Entry,
+    begun: Option<&PolicyConfig>,
+) -> Result<(PolicyConfig, Layered)> {
+    // A run of another trainer has no fields to go on with.
+    let begun = begun.filter(|begun| begun.trainer().name() == trainer);
     let base = if let Some(begun) = begun {
         Table::try_from(without_nulls(serde_json::to_value(begun)?))?
     } else {
@@ -123,10 +133,14 @@ fn resolved(args: &TrainArgs, entry: &Entry, begun: Option<&PolicyConfig>) -> Re
         base.insert("seed".into(), Value::Integer(0));
         base.insert("env".into(), Value::Table(env));
         // All fields: what is given of a group leaves the rest of it as it is here.
-        base.insert("shac".into(), Value::Table(Table::try_from(ShacConfig::default())?));
+        let defaults = match trainer {
+            "pwm" => Table::try_from(PwmConfig::default())?,
+            _ => Table::try_from(ShacConfig::default())?,
+        };
+        base.insert(trainer.into(), Value::Table(defaults));
         base
     };
-    let mut layered = run_config::merged(base, &args.layers, PRESETS)?;
+    let mut layered = run_config::merged(base, &args.layers, presets)?;
     if let Some(id) = layered.get("env.id").filter(|id| id.as_str() != Some(entry.id)) {
         let problem = format!("the command line asks for {}", entry.id);
         let advice = id.as_str().map(|id| format!("say --env {id}"));
@@ -163,13 +177,14 @@ fn may_begin(
     if !check_place(run, args)? {
         return Ok(Vec::new());
     }
+    let may_change = MAY_CHANGE.map(|field| format!("{}.{field}", config.trainer().name()));
     let (harmless, changed): (Vec<Difference>, Vec<_>) = differences(&run.policy_config()?, config)
         .into_iter()
-        .partition(|difference| MAY_CHANGE.contains(&difference.field.as_str()));
+        .partition(|difference| may_change.contains(&difference.field));
     if let Some(first) = changed.first() {
         let refusal = Usage::worded(format!("--resume: {} was begun with another configuration", run.path().display()));
         let refusal = refusal.field(&first.field).value(&first.new).given_in(layered.given_in(&first.field));
-        let refusal = refusal.allowed(format!("changes of {}", MAY_CHANGE.join(", ")));
+        let refusal = refusal.allowed(format!("changes of {}", may_change.join(", ")));
         let advice = "leave out what differs, or begin another run with another --out";
         return Err(refusal.suggest(Some(advice)).differing(changed).into());
     }
@@ -182,28 +197,31 @@ fn may_begin(
 fn check_memory(entry: &Entry, config: &PolicyConfig, layered: &Layered, free: u64) -> Result<()> {
     let env = entry.make(&config.env.config, &VectorConfig::default())?;
     let sizes = [env.spec().observation.size() as i64, env.spec().action.size() as i64];
-    let needed = config.shac.bytes(sizes);
+    let trainer = config.trainer();
+    let needed = trainer.bytes(sizes);
     if needed <= free {
         return Ok(());
     }
     let problem = format!("training needs about {} of memory, {} are free", bytes(needed), bytes(free));
-    let field = if config.shac.num_envs > 1 { "shac.num_envs" } else { "shac.horizon" };
-    let most = (config.shac.num_envs as u64).saturating_mul(free) / needed;
-    let refusal = layered.refusal(field, &problem).value(config.shac.num_envs.to_string());
-    Err(refusal.suggest((most > 0).then(|| format!("try {most}, or a smaller shac.horizon"))).into())
+    let (name, Course { num_envs, .. }) = (trainer.name(), trainer.course());
+    let field = format!("{name}.{}", if num_envs > 1 { "num_envs" } else { "horizon" });
+    let most = (num_envs as u64).saturating_mul(free) / needed;
+    let refusal = layered.refusal(&field, &problem).value(num_envs.to_string());
+    Err(refusal.suggest((most > 0).then(|| format!("try {most}, or a smaller {name}.horizon"))).into())
 }
 
 /// What a run will take.
 fn cost(config: &PolicyConfig) -> String {
-    let shac = &config.shac;
+    let (trainer, course) = (config.trainer(), config.trainer().course());
     format!(
-        "{SHAC} in {}: {} epochs of {} steps ({} envs, {} steps each): {} steps in all",
+        "{} in {}: {} epochs of {} steps ({} envs, {} steps each): {} steps in all",
+        trainer.name(),
         config.env.id,
-        terminal::count(shac.epochs),
-        terminal::count(shac.steps()),
-        shac.num_envs,
-        shac.horizon,
-        terminal::count(shac.epochs * shac.steps()),
+        terminal::count(course.epochs),
+        terminal::count(course.steps()),
+        course.num_envs,
+        course.horizon,
+        terminal::count(course.epochs * course.steps()),
     )
 }
 

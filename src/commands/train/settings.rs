@@ -13,7 +13,7 @@ use world_models::train::{Loaded, RunConfig};
 
 use crate::cli::TrainArgs;
 use crate::failure::{Difference, Usage};
-use crate::run_config::{self, FLOWM, Fault, LINEAR_RNN, Layered, Preset};
+use crate::run_config::{self, FLOWM, Fault, LINEAR_RNN, Layered, PWM, Preset, SHAC};
 use crate::run_dir::{RunDir, differences};
 use crate::terminal::bytes;
 
@@ -22,8 +22,8 @@ const MAY_CHANGE: [&str; 5] =
     ["train.log_every", "train.checkpoint_every", "train.keep_checkpoints", "train.nonfinite_limit", "train.device"];
 /// The models, and the presets of each.
 const MODELS: [(&str, &[Preset]); 2] = [("flowm", FLOWM), ("linear_rnn", LINEAR_RNN)];
-/// The policy that can be trained.
-pub const SHAC: &str = "shac";
+/// Ways to train a policy, and the presets of each.
+pub const TRAINERS: [(&str, &[Preset]); 2] = [("shac", SHAC), ("pwm", PWM)];
 /// Numbers of an action that models take, `(dx, dy)`.
 const ACTION: usize = 2;
 
@@ -31,6 +31,19 @@ const ACTION: usize = 2;
 pub struct Asked {
     config: RunConfig,
     layered: Layered,
+}
+
+/// That nothing trainable has this name.
+pub fn no_model(name: &str) -> Error {
+    let known: Vec<&str> = MODELS.iter().chain(&TRAINERS).map(|(name, _)| *name).collect();
+    let refusal = Usage::worded(format!("no model is called `{name}`")).field("MODEL").value(name);
+    let nearest = run_config::nearest(name, known.iter().copied());
+    refusal.allowed(known.join(", ")).suggest(nearest).into()
+}
+
+/// Whether a world model has this name.
+pub fn is_model(name: &str) -> bool {
+    MODELS.iter().any(|(known, _)| *known == name)
 }
 
 impl Asked {
@@ -41,10 +54,7 @@ impl Asked {
     pub fn new(args: &TrainArgs, dataset: &Dataset, begun: Option<&RunConfig>) -> Result<Self> {
         let model = args.model.as_str();
         let Some((_, presets)) = MODELS.iter().find(|(name, _)| *name == model) else {
-            let known = MODELS.map(|(name, _)| name).into_iter().chain([SHAC]).collect::<Vec<_>>().join(", ");
-            let refusal = Usage::worded(format!("no model is called `{model}`")).field("MODEL").value(model);
-            let nearest = run_config::nearest(model, MODELS.iter().map(|(name, _)| *name).chain([SHAC]));
-            return Err(refusal.allowed(known).suggest(nearest).into());
+            return Err(no_model(model));
         };
         // A run of another model has no fields to go on with; `check_run` says so.
         let begun =

@@ -7,6 +7,16 @@ use world_models::flowm::{Cell, Flowm, FlowmConfig, Init, Precision, WriteOrder}
 use crate::fixture::Fixture;
 use crate::support::with_gradients;
 
+/// Copies every weight into the variable of the same name; both sides must have the same names.
+fn load_weights(fixture: &Fixture, vs: &nn::VarStore) {
+    let mut variables = vs.variables();
+    for (name, tensor) in fixture.weights() {
+        let mut variable = variables.remove(name).unwrap_or_else(|| panic!("no variable {name}"));
+        tch::no_grad(|| variable.copy_(tensor));
+    }
+    assert!(variables.is_empty(), "variables without a weight: {:?}", variables.keys());
+}
+
 fn agrees(name: &str, cell: Cell, self_motion: bool) {
     let Some(fixture) = Fixture::load(name) else { return };
     let config = FlowmConfig {
@@ -24,7 +34,7 @@ fn agrees(name: &str, cell: Cell, self_motion: bool) {
     };
     let vs = nn::VarStore::new(Device::Cpu);
     let model = Flowm::new(&vs.root(), &config, simulators::rng::Seed(0));
-    fixture.load_weights(&vs);
+    load_weights(&fixture, &vs);
     let (seen, steps) = (fixture.tensor("input.input_seq"), fixture.tensor("input.target_actions"));
     let context = seen.size()[1];
     let actions = Tensor::cat(&[fixture.tensor("input.input_actions"), steps], 1);

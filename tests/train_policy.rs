@@ -1,4 +1,4 @@
-//! `mindseye train shac` from outside: a run, its end and its going on, what it leaves for `eval policy`, and refusals.
+//! `mindseye train shac` and `pwm` from outside: a run, its end and its going on, what it leaves for `eval policy`, and refusals.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use assert_cmd::Command;
@@ -61,6 +61,22 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
         ("train shac --out run", "--data <DIR>"),
         ("train shac --data data --out run", "shac learns in an environment"),
         ("train flowm --env ant --out run", "flowm learns from a dataset"),
+        ("train pwn --env ant --out run", "did you mean `pwm`?"),
+        ("train pwm --data data --out run", "pwm learns in an environment"),
+        (
+            "train pwm --env mnist-world --out run",
+            "MnistWorld-v0: observations and actions must be vectors of 32-bit floats",
+        ),
+        (
+            "train pwm --env ant --out run --set pwm.model.latent=100",
+            "pwm.model.latent = 100: out of range; allowed: 96",
+        ),
+        ("train pwm --env ant --out run --set pwm.model.dynamics.kind=flaw", "allowed: mlp, flow"),
+        (
+            "train pwm --env ant --out run --set pwm.model_training.batch=0",
+            "pwm.model_training.batch = 0: out of range",
+        ),
+        ("train pwm --env ant --out run --set shac.num_envs=4", "shac"),
         ("train shac --env ant --out run --preset hoper", "did you mean `hopper`?"),
         ("train shac --env ant --out run --set shac.num_envs=0", "shac.num_envs = 0: out of range; allowed: 1..=4096"),
         ("train shac --env ant --out run --set shac.actor.hidden=[64,-1]", "shac.actor.hidden = -1: out of range"),
@@ -90,20 +106,23 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
 #[test]
 fn every_shipped_preset_is_a_configuration() {
     let place = tempfile::tempdir().unwrap();
-    for (preset, env) in [
-        ("ant", "ant"),
-        ("ant_fast", "ant"),
-        ("ant_diffrl", "ant"),
-        ("hopper", "hopper"),
-        ("cartpole", "cartpole-swing-up"),
+    for (trainer, preset, env) in [
+        ("shac", "ant", "ant"),
+        ("shac", "ant_fast", "ant"),
+        ("shac", "ant_diffrl", "ant"),
+        ("shac", "hopper", "hopper"),
+        ("shac", "cartpole", "cartpole-swing-up"),
+        ("pwm", "ant", "ant"),
+        ("pwm", "hopper", "hopper"),
+        ("pwm", "cartpole", "cartpole-swing-up"),
     ] {
         let (code, out, err) =
-            mindseye(&place, &format!("train shac --env {env} --preset {preset} --print-config --out run"));
+            mindseye(&place, &format!("train {trainer} --env {env} --preset {preset} --print-config --out run"));
         assert_eq!(code, 0, "{preset}: {err}");
         let file = place.path().join("config.toml");
         std::fs::write(&file, &out).unwrap();
         let (code, again, err) =
-            mindseye(&place, &format!("train shac --env {env} --config config.toml --print-config --out run"));
+            mindseye(&place, &format!("train {trainer} --env {env} --config config.toml --print-config --out run"));
         assert_eq!((code, again), (0, out), "{preset}: {err}");
     }
 }

@@ -1,4 +1,4 @@
-//! Training policies through simulators: it learns, it goes on as if never interrupted, and what it leaves can be played.
+//! Training policies, through simulators and inside models: it learns, it goes on as if never interrupted, and what it leaves can be played.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail where they stand")]
 
 use std::path::Path;
@@ -12,8 +12,12 @@ use simulators::rng::Seed;
 use world_models::checkpoint::Checkpoint;
 use world_models::train::Folder;
 
+fn config_of(trainer: &str, env: &str, settings: &Value) -> PolicyConfig {
+    serde_json::from_value(json!({"seed": 3, "env": {"id": env, "config": {}}, trainer: settings})).unwrap()
+}
+
 fn config(env: &str, shac: &Value) -> PolicyConfig {
-    serde_json::from_value(json!({"seed": 3, "env": {"id": env, "config": {}}, "shac": shac})).unwrap()
+    config_of("shac", env, shac)
 }
 
 /// Trains until an epoch number, or to the end.
@@ -43,19 +47,43 @@ fn a_run_that_was_stopped_goes_on_to_the_same_bits() {
         "actor": {"hidden": [16], "activation": "elu", "start": "orthogonal"},
         "critic": {"count": 1, "hidden": [16], "activation": "elu", "passes": 2, "target_stays": 0.2}});
     for (env, shac) in [("Hopper-v0", plain.clone()), ("Ant-v0", published), ("CartPoleSwingUp-v0", plain)] {
-        let config = config(env, &shac);
-        let [whole, parts] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let expected = trained(whole.path(), &config, None);
-        for until in [3, 5] {
-            trained(parts.path(), &config, Some(until));
-        }
-        let found = trained(parts.path(), &config, None);
-        for file in ["model/model.safetensors", "training_state/optimizer.safetensors", "training_state/step.json"] {
-            assert!(read(&found, file) == read(&expected, file), "{env}: {file}");
-        }
-        let lines = |run: &Path| std::fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count();
-        assert_eq!(lines(parts.path()), lines(whole.path()));
+        goes_on_to_the_same_bits(&config(env, &shac));
     }
+}
+
+/// Episodes of the Hopper end long before their time, so there are some to learn from, and some under way.
+#[test]
+fn a_run_inside_a_model_goes_on_to_the_same_bits() {
+    let plain = json!({"num_envs": 12, "horizon": 8, "epochs": 14, "checkpoint_every": 4, "log_every": 1, "replay": 300,
+        "model": {"latent": 16, "units": [24], "encoder_units": [16]},
+        "model_training": {"batch": 10, "updates": 2, "first_updates": 5},
+        "actor": {"hidden": [24, 16]}, "critic": {"hidden": [24, 8], "passes": 2}});
+    let mut flow = plain.clone();
+    flow["numbers"] = json!("bf16");
+    flow["detach"] = json!(false);
+    flow["window_end"] = json!("faithful");
+    flow["normalise_rewards"] = json!(false);
+    flow["model"]["dynamics"] = json!({"kind": "flow", "solver": "euler", "starts": "teacher_forced"});
+    for pwm in [plain, flow] {
+        let steps = goes_on_to_the_same_bits(&config_of("pwm", "Hopper-v0", &pwm));
+        assert!(steps.contains("train/model_reward_loss"), "nothing was learned: {steps}");
+    }
+}
+
+/// Trains at once, and in parts; returns the log.
+fn goes_on_to_the_same_bits(config: &PolicyConfig) -> String {
+    let [whole, parts] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let expected = trained(whole.path(), config, None);
+    for until in [3, 5, 8] {
+        trained(parts.path(), config, Some(until));
+    }
+    let found = trained(parts.path(), config, None);
+    for file in ["model/model.safetensors", "training_state/optimizer.safetensors", "training_state/step.json"] {
+        assert!(read(&found, file) == read(&expected, file), "{config:?}: {file}");
+    }
+    let log = |run: &Path| std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    assert_eq!(log(parts.path()).lines().count(), log(whole.path()).lines().count());
+    log(whole.path())
 }
 
 #[test]
@@ -75,6 +103,9 @@ fn a_checkpoint_of_another_shape_is_refused() {
         assert!(matches!(error, TrainError::Checkpoint(_)), "{error}");
         assert!(error.to_string().contains("step.json: its envs are of another number or kind"), "{error}");
     }
+    let pwm = json!({"num_envs": 4, "horizon": 4, "epochs": 1});
+    let error = refused(&config_of("pwm", "Hopper-v0", &pwm)).to_string();
+    assert!(error.contains("step.json: unknown field"), "{error}");
 }
 
 fn played(checkpoint: &Checkpoint, stochastic: bool, num_envs: usize) -> Evaluation {

@@ -1,12 +1,12 @@
 //! Actor and critics of a run, with their weights.
 
 use simulators::rng::{Purpose, Seed, stream};
-use tch::{Device, Tensor, nn};
+use tch::{Device, nn};
 use world_models::checkpoint::Named;
-use world_models::mlp::{Mlps, Numbers, Shape, Start};
+use world_models::mlp::{Mlps, Shape, Start};
 
-use super::{CriticConfig, ShacConfig};
 use crate::actor::Actor;
+use crate::networks::{ActorConfig, CriticConfig};
 
 /// What is trained.
 pub(crate) struct Agent {
@@ -21,11 +21,11 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// Fresh ones, for `inputs` observed numbers and `actions`.
-    pub fn new(config: &ShacConfig, seed: Seed, [inputs, actions]: [i64; 2]) -> Self {
+    pub fn new(actor: &ActorConfig, critic: &CriticConfig, seed: Seed, [inputs, actions]: [i64; 2]) -> Self {
         let [actor_weights, critic_weights, target_weights] = std::array::from_fn(|_| nn::VarStore::new(Device::Cpu));
         let rng = &mut stream(seed, Purpose::Weights, 0);
-        let actor = Actor::new(&(actor_weights.root() / "actor"), &config.actor, inputs, actions, rng);
-        let CriticConfig { count, hidden, activation, target_stays, .. } = &config.critic;
+        let actor = Actor::new(&(actor_weights.root() / "actor"), actor, inputs, actions, rng);
+        let CriticConfig { count, hidden, activation, target_stays, .. } = critic;
         let sizes = [&[inputs], hidden.as_slice(), &[1]].concat();
         let critics = |path: nn::Path<'_>| {
             // The target begins as the critics do.
@@ -43,23 +43,9 @@ impl Agent {
         all.into_iter().flat_map(nn::VarStore::variables).collect()
     }
 
-    fn judges(&self) -> &Mlps {
+    /// What values come from.
+    pub fn judges(&self) -> &Mlps {
         self.target.as_ref().unwrap_or(&self.critic)
-    }
-
-    /// What observations `[n, O]`, normalised, are worth: `[n]`, the least that a critic says.
-    pub fn values(&self, inputs: &Tensor) -> Tensor {
-        self.judges().run(inputs, Numbers::F32).0.squeeze_dim(-1).amin([0i64].as_slice(), false)
-    }
-
-    /// The gradient of `Σ weight · value` with respect to `inputs` `[n, O]`. Gradients of the critics are left behind.
-    pub fn value_gradient(&self, inputs: &Tensor, weights: &Tensor) -> Tensor {
-        let judges = self.judges();
-        let (values, tape) = judges.run(inputs, Numbers::F32);
-        let values = values.squeeze_dim(-1);
-        let least = values.argmin(0, true);
-        let bar = values.zeros_like().scatter(0, &least, &weights.unsqueeze(0)).unsqueeze(-1);
-        judges.pull_back_to_x(tape, &bar)
     }
 
     /// Moves the target to the critics, but for the share of it that stays.

@@ -1,0 +1,391 @@
+//! Policies trained inside a world model (PWM: Georgiev et al. 2024).
+//!
+//! Each epoch plays a window of steps in all envs and imagines it with the same actions. The gradient of the discounted
+//! predicted rewards, and of the value of what the window led to, goes back through the model to the actor; the critics are
+//! fitted to TD(λ) targets of what was imagined; then the model learns from sequences of finished episodes.
+//!
+//! A run is a function of its configuration: episodes, noise and sequences are drawn by number, and a checkpoint holds
+//! everything else, the replay included.
+
+mod config;
+#[cfg(test)]
+mod parity;
+mod replay;
+mod window;
+
+use std::collections::BTreeMap;
+
+use envs::batch::StepBatch;
+use envs::buffer::Buffer;
+use envs::env::EnvError;
+use envs::vector::{BatchEnv, Reset, VectorSnapshot};
+use rand::RngExt as _;
+use rand_distr::{Distribution as _, StandardNormal};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use simulators::rng::{Purpose, Seed, stream};
+use tch::{Device, Tensor, nn};
+use world_models::adam::Adam;
+use world_models::checkpoint::{Checkpoint, CheckpointError, Named};
+use world_models::latent::{Dynamics, FlowConfig, LatentModel, Ready, Times};
+
+use crate::agent::Agent;
+use crate::critic;
+use crate::moments::{CLIP, EPSILON, Moments};
+use crate::played::Played;
+use crate::returns::{Course, td_lambda, weights};
+use crate::train::{Learner, ModelReport, NotFinite, Report};
+
+pub use config::{ModelTraining, PwmConfig};
+use replay::{Replay, ReplayState};
+use window::{Bars, Window};
+
+/// What a run needs beside tensors to go on exactly where it stopped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    epoch: u64,
+    env_steps: u64,
+    skipped: u64,
+    broken_steps: u64,
+    /// Batches drawn from the replay.
+    batches: u64,
+    /// Of the rewards of batches; empty where they are not normalised.
+    rewards: Option<Moments>,
+    /// Of the returns of windows.
+    returns: Moments,
+    /// Updates of actor, critics and model.
+    updates: [u64; 3],
+    played: Played,
+    /// `[N, O]`.
+    obs: Vec<f32>,
+    envs: VectorSnapshot,
+    replay: ReplayState,
+}
+
+/// A PWM run in memory.
+pub struct Pwm {
+    config: PwmConfig,
+    seed: Seed,
+    envs: Box<dyn BatchEnv>,
+    out: StepBatch,
+    agent: Agent,
+    model: LatentModel,
+    model_weights: nn::VarStore,
+    adam: [Adam; 3],
+    replay: Replay,
+    state: State,
+}
+
+/// What the actor's gradient was taken of. Columns are `[T, N]`, time-major.
+struct Imagined {
+    /// Mean over rows of minus the discounted return, not divided by its deviation.
+    loss: f64,
+    /// Where steps began, `[T * N, L]`.
+    latents: Tensor,
+    rewards: Vec<f32>,
+    /// Of what steps led to.
+    worth: Vec<f32>,
+    courses: Vec<Course>,
+}
+
+/// The world model of a run and its weights, for `inputs` observed numbers and `actions`.
+pub(crate) fn model(config: &PwmConfig, seed: Seed, [inputs, actions]: [i64; 2]) -> (nn::VarStore, LatentModel) {
+    let weights = nn::VarStore::new(Device::Cpu);
+    let model = LatentModel::new(&(weights.root() / "model"), &config.model, inputs, actions, seed);
+    (weights, model)
+}
+
+fn floats(buffer: &Buffer) -> &[f32] {
+    buffer.get::<f32>().expect("checked when the run began")
+}
+
+fn floats_of(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor.flatten(0, -1)).expect("floats")
+}
+
+impl Pwm {
+    /// A fresh run; its envs, which reset in the same step, play the episodes of `seed`.
+    ///
+    /// # Errors
+    /// If observations or actions are not floats, or the envs cannot be reset.
+    pub fn new(config: &PwmConfig, seed: Seed, mut envs: Box<dyn BatchEnv>) -> Result<Self, EnvError> {
+        let spec = envs.spec();
+        let (rows, [o, a]) = (envs.num_envs(), [spec.observation.size(), spec.action.size()]);
+        let mut out = StepBatch::for_spec(spec, rows);
+        let is_float = |space: &envs::space::Space| space.dtype() == envs::buffer::Dtype::Float32;
+        if !(is_float(&spec.observation) && is_float(&spec.action)) {
+            return Err(EnvError::NoVectors { env: spec.id.clone() });
+        }
+        let sizes = [o as i64, a as i64];
+        let agent = Agent::new(&config.actor, &config.critic, seed, [config.model.latent, sizes[1]]);
+        let (model_weights, model) = model(config, seed, sizes);
+        let adam = [
+            Adam::new(&agent.actor_weights, config.actor.adam),
+            Adam::new(&agent.critic_weights, config.critic.adam),
+            Adam::new(&model_weights, config.model_training.adam),
+        ];
+        envs.reset(Reset::Seed(seed), out.obs_mut())?;
+        let mut replay = Replay::new(config.replay, config.horizon, [o, a], rows);
+        let obs = floats(out.obs()).to_vec();
+        obs.chunks_exact(o).enumerate().for_each(|(row, obs)| replay.begin(row, obs));
+        let state = State {
+            epoch: 0,
+            env_steps: 0,
+            skipped: 0,
+            broken_steps: 0,
+            batches: 0,
+            rewards: config.normalise_rewards.then(|| Moments::new(1)),
+            returns: Moments::new(1),
+            updates: [0; 3],
+            played: Played::new(rows),
+            obs,
+            envs: envs.snapshot(),
+            replay: replay.state(),
+        };
+        Ok(Self { config: config.clone(), seed, envs, out, agent, model, model_weights, adam, replay, state })
+    }
+
+    fn sizes(&self) -> [usize; 2] {
+        [self.envs.spec().observation.size(), self.envs.spec().action.size()]
+    }
+
+    /// Plays and imagines a window with the policy as it explores; and the mean real reward of a step.
+    fn play(&mut self, ready: &Ready) -> Result<(Window, f64), EnvError> {
+        let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
+        let ([o, a], rows) = (self.sizes(), self.envs.num_envs());
+        let mut window = Window::new(rows, self.config.detach);
+        let seen = |obs: &[f32]| ready.encode(&Tensor::from_slice(obs).view([-1, o as i64]));
+        let mut latents = seen(&self.state.obs);
+        let mut rewards = 0.0;
+        for _ in 0..self.config.horizon {
+            let normal: Vec<f32> = (0..rows * a).map(|_| StandardNormal.sample(noise)).collect();
+            let normal = Tensor::from_slice(&normal).view([-1, a as i64]);
+            let (actions, next) = window.imagine(ready, &self.agent.actor, &latents, normal);
+            let broken = window.play(self.envs.as_mut(), &actions, &mut self.out)?;
+            self.state.broken_steps += broken as u64;
+            rewards += self.out.reward().iter().filter(|x| x.is_finite()).map(|&x| f64::from(x)).sum::<f64>();
+            self.state.obs.copy_from_slice(floats(self.out.obs()));
+            // What a row shows in which a number was not finite; it is reset by the next step, whatever its action.
+            self.state.obs.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
+            self.remember(&floats_of(&actions));
+            let courses = &window.courses[window.courses.len() - rows..];
+            let anew: Vec<i64> = (0..rows).filter(|&row| courses[row] != Course::On).map(|row| row as i64).collect();
+            latents = if anew.is_empty() {
+                next
+            } else {
+                let obs: Vec<f32> = anew
+                    .iter()
+                    .flat_map(|&row| &self.state.obs[row as usize * o..(row as usize + 1) * o])
+                    .copied()
+                    .collect();
+                next.index_copy(0, &Tensor::from_slice(&anew), &seen(&obs))
+            };
+        }
+        Ok((window, rewards / self.config.course().steps() as f64))
+    }
+
+    /// Takes the latest step of the envs into the replay and the returns.
+    fn remember(&mut self, actions: &[f32]) {
+        let [o, a] = self.sizes();
+        let columns = floats(self.out.final_obs()).chunks_exact(o).zip(actions.chunks_exact(a));
+        let stops = self.out.stop().iter().zip(self.out.ignored());
+        for (row, (((led_to, action), &reward), (stop, &ignored))) in
+            columns.zip(self.out.reward()).zip(stops).enumerate()
+        {
+            let anew = &self.state.obs[row * o..(row + 1) * o];
+            let finite = reward.is_finite() && led_to.iter().all(|x| x.is_finite());
+            if ignored || !finite {
+                // An episode whose numbers went wrong is not learned from.
+                self.replay.begin(row, anew);
+                self.state.played.step(row, 0.0, !finite);
+                continue;
+            }
+            self.replay.step(row, action, reward, led_to);
+            self.state.played.step(row, reward.into(), stop.any());
+            if stop.any() {
+                self.replay.end(row);
+                self.replay.begin(row, anew);
+            }
+        }
+    }
+
+    /// The model's updates of an epoch; their means. It stops at the first that is not finite.
+    fn train_model(&mut self) -> ModelReport {
+        let training = &self.config.model_training;
+        let updates = if self.state.batches == 0 { training.first_updates } else { training.updates };
+        let rate = self.config.course().rate(training.learning_rate, self.state.epoch);
+        let mut means = ModelReport { dynamics_loss: 0.0, reward_loss: 0.0, gradient: 0.0 };
+        for _ in 0..updates {
+            let rng = &mut stream(self.seed, Purpose::Replay, self.state.batches);
+            self.state.batches += 1;
+            let mut batch = self.replay.sample(training.batch, rng);
+            if let Some(moments) = &mut self.state.rewards {
+                moments.update(&floats_of(&batch.rewards));
+                let scale = moments.scales().next().expect("one column");
+                batch.rewards = ((batch.rewards - moments.mean[0]) * scale).clamp(-CLIP, CLIP);
+            }
+            let shape = batch.rewards.size();
+            let times = match self.config.model.dynamics {
+                Dynamics::Mlp => None,
+                Dynamics::Flow(FlowConfig { times: Times::Midpoint, .. }) => Some(batch.rewards.full_like(0.5)),
+                Dynamics::Flow(_) => {
+                    let times: Vec<f32> = (0..shape[0] * shape[1]).map(|_| rng.random()).collect();
+                    Some(Tensor::from_slice(&times).view(shape.as_slice()))
+                }
+            };
+            let adam = &mut self.adam[2];
+            adam.zero_grad();
+            let losses = self.model.learn(&batch, self.config.gamma, self.config.numbers, times.as_ref());
+            let norm = adam.gradient_norm();
+            if !(losses.dynamics.is_finite() && losses.reward.is_finite() && norm.is_finite()) {
+                return ModelReport { dynamics_loss: losses.dynamics, reward_loss: losses.reward, gradient: norm };
+            }
+            adam.step(rate, norm);
+            means.dynamics_loss += losses.dynamics / updates as f64;
+            means.reward_loss += losses.reward / updates as f64;
+            means.gradient += norm / updates as f64;
+        }
+        means
+    }
+
+    /// Takes the gradient of what the actor lowers: minus the discounted rewards of the window and the value of what it led to.
+    fn pull_back(&mut self, ready: &Ready, window: Window) -> Imagined {
+        let (config, rows) = (&self.config, self.envs.num_envs());
+        let (inputs, ends) = (window.inputs(), window.ends());
+        let (rewards, mut rewards_run) = ready.reward.run(&inputs.unsqueeze(0));
+        let rewards = floats_of(&rewards);
+        let judges = self.agent.judges();
+        let worth = floats_of(&critic::values(judges, &ends, config.numbers));
+        let weights = weights(&window.courses, rows, config.gamma, config.window_end);
+        let mut losses = vec![0.0f32; rows];
+        for (place, (&reward, &worth)) in rewards.iter().zip(&worth).enumerate() {
+            losses[place % rows] -= weights.rewards[place] * reward + weights.values[place] * worth;
+        }
+        let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / rows as f64;
+        if loss.is_finite() {
+            self.state.returns.update(&losses);
+        }
+        let scale = 1.0 / ((self.state.returns.variance[0] + EPSILON).sqrt() * rows as f64);
+
+        // Down is where the return rises.
+        let minus = |weights: &[f32]| weights.iter().map(|&w| -w * scale as f32).collect::<Vec<_>>();
+        let of_rewards = Tensor::from_slice(&minus(&weights.rewards)).view([1, -1, 1]);
+        let of_inputs = rewards_run.pull_back(&of_rewards, true).expect("it was wanted").squeeze_dim(0);
+        let of_ends = critic::value_gradient(judges, &ends, &minus(&weights.values), config.numbers);
+        let (latents, courses) = (window.begins(), window.courses.clone());
+        self.adam[0].zero_grad();
+        window.pull_back(&self.agent.actor, &Bars { inputs: &of_inputs, ends: &of_ends });
+        Imagined { loss, latents, rewards, worth, courses }
+    }
+
+    /// The actor's update, and then the critics', from what was imagined.
+    fn train_policy(&mut self, ready: &Ready, window: Window, report: &mut Report) -> Option<NotFinite> {
+        let imagined = self.pull_back(ready, window);
+        let config = &self.config;
+        (report.actor_loss, report.actor_gradient) = (imagined.loss, self.adam[0].gradient_norm());
+        if !report.actor_loss.is_finite() {
+            return Some(NotFinite { what: "the actor's loss", value: report.actor_loss });
+        }
+        if !report.actor_gradient.is_finite() {
+            return Some(NotFinite { what: "the norm of the actor's gradient", value: report.actor_gradient });
+        }
+        let rate = |first| config.course().rate(first, self.state.epoch);
+        self.adam[0].step(rate(config.actor.learning_rate), report.actor_gradient);
+        self.agent.actor.keep_exploring();
+
+        let Imagined { latents, rewards, worth, courses, .. } = imagined;
+        let targets = td_lambda(&rewards, &worth, &courses, self.envs.num_envs(), config.gamma, config.lambda);
+        let (critics, rate) = (&self.agent.critic, rate(config.critic.learning_rate));
+        (report.critic_loss, report.critic_gradient) =
+            critic::fit(critics, &mut self.adam[1], &config.critic, rate, &latents, &Tensor::from_slice(&targets));
+        if let Some(stays) = config.critic.target_stays {
+            self.agent.follow(stays);
+        }
+        let finite = report.critic_loss.is_finite() && report.critic_gradient.is_finite();
+        let what = "the critics' loss or the norm of its gradient";
+        (!finite).then_some(NotFinite { what, value: report.critic_loss })
+    }
+}
+
+impl Learner for Pwm {
+    fn epoch(&mut self) -> Result<(Report, Option<NotFinite>), EnvError> {
+        let ready = self.model.ready(self.config.numbers);
+        let (window, reward) = self.play(&ready)?;
+        self.state.env_steps += self.config.course().steps();
+        let mut report = Report {
+            actor_loss: 0.0,
+            critic_loss: 0.0,
+            reward,
+            actor_gradient: 0.0,
+            critic_gradient: 0.0,
+            deviation: self.agent.actor.deviation(),
+            episodes: self.state.played.means(),
+            terminated: window.courses.iter().filter(|&&course| course == Course::Terminated).count(),
+            model: None,
+        };
+        let mut wrong = None;
+        // Until an episode has ended there is nothing that a model could have learned.
+        if !self.replay.is_empty() {
+            wrong = self.train_policy(&ready, window, &mut report);
+            if wrong.is_none() {
+                let found = self.train_model();
+                let loss = found.dynamics_loss + found.reward_loss;
+                if !(loss.is_finite() && found.gradient.is_finite()) {
+                    wrong = Some(NotFinite { what: "the model's loss or the norm of its gradient", value: loss });
+                }
+                report.model = Some(found);
+            }
+        }
+        self.state.epoch += 1;
+        self.state.skipped += u64::from(wrong.is_some());
+        Ok((report, wrong))
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let state: State = checkpoint.state()?;
+        let refused = |reason: &str| checkpoint.refuse_state(&reason);
+        let fits = |moments: &Moments| moments.mean.len() == 1 && moments.variance.len() == 1 && moments.is_possible();
+        if state.obs.len() != self.state.obs.len() || state.played.open.len() != self.envs.num_envs() {
+            return Err(refused("its envs are of another number or kind"));
+        }
+        if state.rewards.is_some() != self.state.rewards.is_some()
+            || !state.rewards.iter().chain([&state.returns]).all(fits)
+        {
+            return Err(refused("its moments are not those of rewards and returns"));
+        }
+        let room = self.replay.room(&state.replay).map_err(refused)?;
+        checkpoint.load_model(&self.model())?;
+        let moments = self.adam.iter().flat_map(Adam::state).collect::<Named>();
+        let all = moments.iter().chain(&room).map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        checkpoint.load_optimizer(&all)?;
+        self.envs.restore(&state.envs).map_err(|error| refused(&error.to_string()))?;
+        self.adam.iter_mut().zip(state.updates).for_each(|(adam, updates)| adam.set_updates(updates));
+        self.replay.restore(state.replay.clone(), &room);
+        self.state = state;
+        Ok(())
+    }
+
+    fn model(&self) -> Named {
+        self.agent.model().into_iter().chain(self.model_weights.variables()).collect()
+    }
+
+    fn optimizer(&self) -> Named {
+        self.adam.iter().flat_map(Adam::state).chain(self.replay.tensors()).collect::<BTreeMap<_, _>>()
+    }
+
+    fn state(&self) -> Value {
+        let updates = std::array::from_fn(|i| self.adam[i].updates());
+        let (envs, replay) = (self.envs.snapshot(), self.replay.state());
+        let state = State { updates, envs, replay, ..self.state.clone() };
+        serde_json::to_value(state).expect("a state is plain data")
+    }
+
+    fn epochs_done(&self) -> u64 {
+        self.state.epoch
+    }
+
+    fn counts(&self) -> [u64; 3] {
+        [self.state.env_steps, self.state.skipped, self.state.broken_steps]
+    }
+}

@@ -1,0 +1,194 @@
+//! Everything about PWM that can be set. The defaults are those of its repository for one task.
+
+use serde::{Deserialize, Serialize};
+use simulators::limits::Limit;
+use world_models::adam::AdamConfig;
+use world_models::latent::{self, LatentConfig};
+use world_models::mlp::{Activation, Numbers, Shape};
+
+use crate::networks::{ActorConfig, CriticConfig, MANY, positive};
+use crate::returns::WindowEnd;
+use crate::train::Course;
+
+/// How the world model is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelTraining {
+    /// Learning rate at first.
+    pub learning_rate: f64,
+    /// Sequences of an update.
+    pub batch: usize,
+    /// Updates of each epoch.
+    pub updates: u64,
+    /// Updates of the first epoch that has an episode to learn from.
+    pub first_updates: u64,
+    /// The optimiser.
+    pub adam: AdamConfig,
+}
+
+impl Default for ModelTraining {
+    fn default() -> Self {
+        Self {
+            learning_rate: 3e-4,
+            batch: 256,
+            updates: 8,
+            first_updates: 1000,
+            adam: AdamConfig { clip_norm: 20.0, ..AdamConfig::default() },
+        }
+    }
+}
+
+/// Policies trained inside a world model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PwmConfig {
+    /// Envs side by side.
+    pub num_envs: usize,
+    /// Steps of a window, and of a sequence that the model learns from.
+    pub horizon: usize,
+    /// Windows, and updates of the actor.
+    pub epochs: u64,
+    /// Discount, also of the model's losses.
+    pub gamma: f64,
+    /// Of the critic's targets.
+    pub lambda: f64,
+    /// All learning rates fall to it along a line.
+    pub final_learning_rate: f64,
+    /// What networks are computed in.
+    pub numbers: Numbers,
+    /// Whether the actor sees latents without gradient, so that an action's credit goes through what it leads to alone.
+    pub detach: bool,
+    /// How the end of a window counts.
+    pub window_end: WindowEnd,
+    /// Whether rewards are centred and scaled by their running moments before the model learns them.
+    pub normalise_rewards: bool,
+    /// The world model.
+    pub model: LatentConfig,
+    /// How it is trained.
+    pub model_training: ModelTraining,
+    /// Steps of finished episodes that are kept to learn from.
+    pub replay: usize,
+    /// The actor.
+    pub actor: ActorConfig,
+    /// The critics.
+    pub critic: CriticConfig,
+    /// Epochs between two lines of the log.
+    pub log_every: u64,
+    /// Epochs between two checkpoints.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept.
+    pub keep_checkpoints: usize,
+    /// Epochs in a row that may be left out because a number is not finite.
+    pub nonfinite_limit: u64,
+}
+
+impl Default for PwmConfig {
+    fn default() -> Self {
+        Self {
+            num_envs: 128,
+            horizon: 16,
+            epochs: 15_000,
+            gamma: 0.99,
+            lambda: 0.95,
+            final_learning_rate: 1e-5,
+            numbers: Numbers::F32,
+            detach: true,
+            window_end: WindowEnd::Fixed,
+            normalise_rewards: true,
+            model: LatentConfig::default(),
+            model_training: ModelTraining::default(),
+            replay: 1_000_000,
+            actor: ActorConfig { min_log_std: -1.427, learning_rate: 5e-4, ..ActorConfig::default() },
+            critic: CriticConfig { passes: 8, ..CriticConfig::default() },
+            log_every: 50,
+            checkpoint_every: 500,
+            keep_checkpoints: 2,
+            nonfinite_limit: 3,
+        }
+    }
+}
+
+impl ModelTraining {
+    fn limits(&self) -> Vec<Limit> {
+        let own = [
+            positive("learning_rate", self.learning_rate),
+            Limit::whole("batch", self.batch as i128, 1..=65_536),
+            Limit::whole("updates", self.updates.into(), 1..=10_000),
+            Limit::whole("first_updates", self.first_updates.into(), 1..=1_000_000),
+        ];
+        own.into_iter().chain(self.adam.limits().into_iter().map(|limit| limit.within("adam"))).collect()
+    }
+}
+
+impl PwmConfig {
+    /// What every field may hold.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        let rows = self.num_envs.saturating_mul(self.horizon);
+        let own = [
+            Limit::whole("num_envs", self.num_envs as i128, 1..=4096),
+            Limit::whole("horizon", self.horizon as i128, 1..=1024),
+            Limit::whole("epochs", self.epochs.into(), 1..=MANY),
+            Limit::real("gamma", self.gamma, 0.0..=1.0),
+            Limit::real("lambda", self.lambda, 0.0..=1.0),
+            positive("final_learning_rate", self.final_learning_rate),
+            Limit::whole("replay", self.replay as i128, 1..=100_000_000),
+            Limit::whole("log_every", self.log_every.into(), 1..=MANY),
+            Limit::whole("checkpoint_every", self.checkpoint_every.into(), 1..=MANY),
+            Limit::whole("keep_checkpoints", self.keep_checkpoints as i128, 1..=10_000),
+            Limit::whole("nonfinite_limit", self.nonfinite_limit.into(), 1..=1_000),
+        ];
+        let groups = [
+            ("model", self.model.limits()),
+            ("model_training", self.model_training.limits()),
+            ("actor", self.actor.limits()),
+            ("critic", self.critic.limits(rows)),
+        ];
+        let of = |(name, limits): (&'static str, Vec<Limit>)| limits.into_iter().map(move |limit| limit.within(name));
+        own.into_iter().chain(groups.into_iter().flat_map(of)).collect()
+    }
+
+    /// Trainable numbers for `inputs` observed numbers and `actions`.
+    #[must_use]
+    pub fn parameters(&self, [inputs, actions]: [i64; 2]) -> u64 {
+        let network = |hidden: &[i64], outputs: i64| {
+            Shape::plain(&[&[self.model.latent], hidden, &[outputs]].concat(), Activation::Mish).parameters()
+        };
+        let copies = if self.critic.target_stays.is_some() { 2 } else { 1 };
+        latent::parameters(&self.model, inputs, actions)
+            + network(&self.actor.hidden, actions)
+            + actions as u64
+            + copies * self.critic.count as u64 * network(&self.critic.hidden, 1)
+    }
+
+    /// About how many bytes a run takes, for `inputs` observed numbers and `actions`: what the ways back through a window and
+    /// through a batch of sequences need, the replay, and weights with gradients and moments.
+    #[must_use]
+    pub fn bytes(&self, sizes: [i64; 2]) -> u64 {
+        let [inputs, actions] = sizes.map(|size| size as u64);
+        let widths = |hidden: &[i64]| hidden.iter().sum::<i64>() as u64;
+        let LatentConfig { latent, units, encoder_units, .. } = &self.model;
+        let model = 4 * widths(units) + 2 * widths(encoder_units) + 8 * *latent as u64 + inputs + actions;
+        let heads = widths(&self.actor.hidden) + self.critic.count as u64 * widths(&self.critic.hidden);
+        let batch = (self.model_training.batch * self.horizon) as u64;
+        let numbers = self.course().steps().saturating_mul(2 * (model + heads)) + batch.saturating_mul(2 * model);
+        let replay = (self.replay as u64).saturating_mul(inputs + actions + 1);
+        4 * (numbers + replay) + 16 * self.parameters(sizes)
+    }
+
+    /// What the training loop needs to know.
+    #[must_use]
+    pub fn course(&self) -> Course {
+        Course {
+            num_envs: self.num_envs,
+            horizon: self.horizon,
+            epochs: self.epochs,
+            log_every: self.log_every,
+            checkpoint_every: self.checkpoint_every,
+            keep_checkpoints: self.keep_checkpoints,
+            nonfinite_limit: self.nonfinite_limit,
+            learning_rate: self.actor.learning_rate,
+            final_learning_rate: self.final_learning_rate,
+        }
+    }
+}

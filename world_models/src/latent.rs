@@ -1,0 +1,240 @@
+//! A world model without pictures (PWM: Georgiev et al. 2024, after TD-MPC2: Hansen et al. 2024): an encoder of observations into
+//! latents, dynamics of latents, and the reward of acting there.
+//!
+//! A latent is `L` numbers in groups of eight, each group soft-maxed ([`Between::SimNorm`]). Everything here is on the CPU and
+//! without libtorch's tape: [`LatentModel::ready`] takes the weights of now, its passes leave what the way back needs, and
+//! [`LatentModel::learn`] adds the gradients of the training loss to those of the parameters. Columns are time-major.
+
+pub mod config;
+pub mod dynamics;
+
+use simulators::rng::{Purpose, Seed, stream};
+use tch::{Kind, Tensor, nn};
+
+use crate::mlp::passes::{Gradients, Passes};
+use crate::mlp::{Activation, Between, Mlps, Numbers, Shape, Start};
+pub use config::{Dynamics, FlowConfig, LatentConfig, Solver, Starts, Times};
+use dynamics::Ready as ReadyDynamics;
+
+/// The networks.
+#[derive(Debug)]
+pub struct LatentModel {
+    config: LatentConfig,
+    encoder: Mlps,
+    dynamics: Mlps,
+    reward: Mlps,
+}
+
+/// The networks ready to be run, with the weights of now.
+pub struct Ready {
+    encoder: Passes,
+    /// Latents and actions to the next latents.
+    pub dynamics: ReadyDynamics,
+    /// Latents and actions, `[1, B, L + A]`, to rewards `[1, B, 1]`.
+    pub reward: Passes,
+}
+
+/// Recorded experience: `observations[t], actions[t] -> rewards[t], observations[t + 1]`.
+#[derive(Debug)]
+pub struct Sequences {
+    /// `[T + 1, B, O]`.
+    pub observations: Tensor,
+    /// `[T, B, A]`.
+    pub actions: Tensor,
+    /// `[T, B]`.
+    pub rewards: Tensor,
+}
+
+/// Parts of the training loss; the loss is their sum over `T`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Losses {
+    /// Sum over steps of the discounted mean squared error of latents (or of velocities).
+    pub dynamics: f64,
+    /// Mean over steps of the discounted mean squared error of rewards.
+    pub reward: f64,
+}
+
+impl LatentModel {
+    /// A model from `inputs` observed numbers and `actions`, its weights made under `path`. The reward's last layer begins at
+    /// zero.
+    #[must_use]
+    pub fn new(path: &nn::Path<'_>, config: &LatentConfig, inputs: i64, actions: i64, seed: Seed) -> Self {
+        let made = |name: &str, index: u64, shape: &Shape| {
+            Mlps::new(&(path / name), 1, shape, Start::Normal, &mut stream(seed, Purpose::Weights, index))
+        };
+        let [encoder, dynamics, reward] = shapes(config, inputs, actions);
+        let model = Self {
+            config: config.clone(),
+            encoder: made("encoder", 2, &encoder),
+            dynamics: made("dynamics", 3, &dynamics),
+            reward: made("reward", 4, &reward),
+        };
+        let _ = tch::no_grad(|| model.reward.last_weight().zero_());
+        model
+    }
+
+    /// The networks with the weights of now.
+    #[must_use]
+    pub fn ready(&self, numbers: Numbers) -> Ready {
+        Ready {
+            encoder: self.encoder.passes(numbers),
+            dynamics: ReadyDynamics::new(self.config.dynamics, self.dynamics.passes(numbers)),
+            reward: self.reward.passes(numbers),
+        }
+    }
+
+    /// Adds the gradients of the training loss, `(dynamics + reward) / T`, to those of the parameters. Where dynamics are a
+    /// flow, `times` `[T, B]` are those at which velocities are matched.
+    ///
+    /// Targets of latents are what the encoder makes of the observations, without gradient; the rollout begins with what it
+    /// makes of the first, with gradient, and takes the recorded actions.
+    ///
+    /// # Panics
+    /// If a shape does not fit.
+    #[expect(clippy::must_use_candidate, reason = "it is called for the gradients")]
+    pub fn learn(&self, batch: &Sequences, gamma: f64, numbers: Numbers, times: Option<&Tensor>) -> Losses {
+        tch::no_grad(|| {
+            let [horizon, rows, _] = sizes(&batch.actions);
+            let ready = self.ready(numbers);
+            let (first, mut encoder_run) = ready.encoder.run(&batch.observations.narrow(0, 0, 1));
+            let targets = ready.encode(&batch.observations.narrow(0, 1, horizon).flatten(0, 1));
+            let targets = targets.view([horizon, rows, self.config.latent]);
+            let mut latents = vec![first.squeeze_dim(0)];
+            let mut steps = Vec::new();
+            for t in 0..horizon {
+                let (next, step) = ready.dynamics.step(&latents[t as usize], &batch.actions.get(t));
+                latents.push(next);
+                steps.push(step);
+            }
+            let latents = Tensor::stack(&latents, 0);
+            let discounts: Vec<f32> = (0..horizon).map(|t| gamma.powi(t as i32) as f32).collect();
+            let discounts = Tensor::from_slice(&discounts).view([-1, 1, 1]);
+            let over = horizon as f64;
+
+            let inputs = Tensor::cat(&[&latents.narrow(0, 0, horizon), &batch.actions], 2).flatten(0, 1).unsqueeze(0);
+            let (rewards, mut reward_run) = ready.reward.run(&inputs);
+            let error = rewards.view([horizon, rows, 1]) - batch.rewards.unsqueeze(-1);
+            let reward = (error.square() * &discounts).mean(Kind::Double).double_value(&[]);
+            let bar = &error * &discounts * (2.0 / (over * error.numel() as f64));
+            let bar = reward_run.pull_back(&bar.view([1, -1, 1]), true).expect("it was wanted");
+            let of_latents = bar.view([horizon, rows, -1]).narrow(2, 0, self.config.latent);
+
+            let matched = if let Dynamics::Flow(flow) = self.config.dynamics {
+                let times = times.expect("times to match velocities at");
+                Matched::flow(&ready, flow, [&latents, &targets, &batch.actions, times], &discounts)
+            } else {
+                Matched::latents(&latents, &targets, &discounts)
+            };
+            let mut onward = latents.get(0).zeros_like();
+            for (t, step) in steps.iter_mut().enumerate().rev() {
+                if let Some(ends) = &matched.ends {
+                    let _ = onward.g_add_(&ends.get(t as i64));
+                }
+                onward = step.pull_back(&onward).0;
+                let _ = onward.g_add_(&of_latents.get(t as i64));
+                if let Some(starts) = &matched.starts {
+                    let _ = onward.g_add_(&starts.get(t as i64));
+                }
+            }
+            let _ = encoder_run.pull_back(&onward.unsqueeze(0), false);
+            self.encoder.add(encoder_run.gradients());
+            self.reward.add(reward_run.gradients());
+            self.dynamics.add(dynamics::gradients(steps));
+            if let Some(gradients) = matched.gradients {
+                self.dynamics.add(gradients);
+            }
+            Losses { dynamics: matched.loss, reward }
+        })
+    }
+}
+
+/// The loss of the dynamics, and its gradients.
+struct Matched {
+    loss: f64,
+    /// With respect to what each step led to, `[T, B, L]`.
+    ends: Option<Tensor>,
+    /// With respect to what each step began with, `[T, B, L]`.
+    starts: Option<Tensor>,
+    /// Of the parameters, where they do not come through the steps.
+    gradients: Option<Gradients>,
+}
+
+impl Matched {
+    /// `Σ γᵗ mean (z[t+1] - ẑ[t+1])²`.
+    fn latents(latents: &Tensor, targets: &Tensor, discounts: &Tensor) -> Self {
+        let [horizon, rows, width] = sizes(targets);
+        let error = latents.narrow(0, 1, horizon) - targets;
+        let each = (rows * width) as f64;
+        let loss = (error.square() * discounts).sum(Kind::Double).double_value(&[]) / each;
+        let ends = error * discounts * (2.0 / (each * horizon as f64));
+        Self { loss, ends: Some(ends), starts: None, gradients: None }
+    }
+
+    /// `Σ γᵗ mean (v(z_τ, a, τ) - (ẑ[t+1] - z[t]))²` with `z_τ = (1 - τ) z[t] + τ ẑ[t+1]` (Lipman et al. 2023, eq. 23, without
+    /// noise).
+    fn flow(ready: &Ready, flow: FlowConfig, columns: [&Tensor; 4], discounts: &Tensor) -> Self {
+        let [latents, targets, actions, times] = columns;
+        let [horizon, rows, width] = sizes(targets);
+        let first = latents.narrow(0, 0, 1);
+        let starts = match flow.starts {
+            Starts::Rollout => latents.narrow(0, 0, horizon),
+            Starts::TeacherForced => Tensor::cat(&[first, targets.narrow(0, 0, horizon - 1)], 0),
+        };
+        let times = times.unsqueeze(-1);
+        let between = starts.lerp_tensor(targets, &times);
+        let inputs = Tensor::cat(&[&between, actions, &times], 2).flatten(0, 1).unsqueeze(0);
+        let (velocities, mut run) = ready.dynamics.passes().run(&inputs);
+        let error = velocities.view([horizon, rows, width]) - (targets - starts);
+        let each = (rows * width) as f64;
+        let loss = (error.square() * discounts).sum(Kind::Double).double_value(&[]) / each;
+        let bar = error * discounts * (2.0 / (each * horizon as f64));
+        let of_inputs = run.pull_back(&bar.flatten(0, 1).unsqueeze(0), true).expect("it was wanted");
+        let of_between = of_inputs.narrow(2, 0, width).view([horizon, rows, width]);
+        // A start moves the point in between, and the velocity that is asked for.
+        let of_starts: Tensor = of_between * (1.0 - times) + bar;
+        let starts = match flow.starts {
+            Starts::Rollout => of_starts,
+            Starts::TeacherForced => {
+                let zeros = of_starts.narrow(0, 1, horizon - 1).zeros_like();
+                Tensor::cat(&[of_starts.narrow(0, 0, 1), zeros], 0)
+            }
+        };
+        Self { loss, ends: None, starts: Some(starts), gradients: Some(run.gradients()) }
+    }
+}
+
+impl Ready {
+    /// Latents `[B, L]` of observations `[B, O]`.
+    pub fn encode(&self, observations: &Tensor) -> Tensor {
+        self.encoder.run(&observations.unsqueeze(0)).0.squeeze_dim(0)
+    }
+}
+
+/// Shapes of encoder, dynamics and reward.
+fn shapes(config: &LatentConfig, inputs: i64, actions: i64) -> [Shape; 3] {
+    let shape = |sizes: [&[i64]; 3], last| Shape {
+        sizes: sizes.concat(),
+        hidden: Between::NormActivation(Activation::Mish),
+        last,
+    };
+    let (latent, units) = ([config.latent], config.units.as_slice());
+    let (dynamics, last) = match config.dynamics {
+        Dynamics::Mlp => (config.latent + actions, Some(Between::SimNorm)),
+        Dynamics::Flow(flow) => (config.latent + actions + 1, flow.simnorm_velocity.then_some(Between::SimNorm)),
+    };
+    [
+        shape([&[inputs], &config.encoder_units, &latent], Some(Between::SimNorm)),
+        shape([&[dynamics], units, &latent], last),
+        shape([&[config.latent + actions], units, &[1]], None),
+    ]
+}
+
+/// Trainable numbers of a model from `inputs` observed numbers and `actions`.
+#[must_use]
+pub fn parameters(config: &LatentConfig, inputs: i64, actions: i64) -> u64 {
+    shapes(config, inputs, actions).iter().map(Shape::parameters).fold(0, u64::saturating_add)
+}
+
+fn sizes(tensor: &Tensor) -> [i64; 3] {
+    tensor.size3().map_or_else(|_| panic!("three dimensions, not {:?}", tensor.size()), |(a, b, c)| [a, b, c])
+}
