@@ -405,7 +405,7 @@ pub struct RolloutArgs {
 pub struct BenchArgs {
     /// Only the benchmarks whose name contains this.
     pub name: Option<String>,
-    /// A Python that has torch: also run FloWM's updates in plain PyTorch, and say the ratio (minutes).
+    /// A Python that has torch: also run the updates of FloWM and PWM in plain PyTorch, and say the ratio (minutes).
     #[arg(long, value_name = "PATH")]
     pub python: Option<PathBuf>,
 }

@@ -10,6 +10,7 @@
 mod config;
 #[cfg(test)]
 mod parity;
+mod rehearsal;
 mod replay;
 mod window;
 
@@ -37,6 +38,7 @@ use crate::returns::{Course, td_lambda, weights};
 use crate::train::{Learner, ModelReport, NotFinite, Report};
 
 pub use config::{ModelTraining, PwmConfig};
+pub use rehearsal::Rehearsal;
 use replay::{Replay, ReplayState};
 use window::{Bars, Window};
 
@@ -79,6 +81,7 @@ pub struct Pwm {
 
 /// What the actor's gradient was taken of. Columns are `[T, N]`, time-major.
 struct Imagined {
+    rows: usize,
     /// Mean over rows of minus the discounted return, not divided by its deviation.
     loss: f64,
     /// Where steps began, `[T * N, L]`.
@@ -185,6 +188,21 @@ impl Pwm {
         Ok((window, rewards / self.config.course().steps() as f64))
     }
 
+    /// Imagines a window from `observations` `[N, O]`, and has no env play it.
+    fn dream(&self, ready: &Ready, observations: &Tensor) -> Window {
+        let (rows, [_, a]) = (observations.size()[0], self.sizes());
+        let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
+        let mut window = Window::new(rows as usize, self.config.detach);
+        let mut latents = ready.encode(observations);
+        for _ in 0..self.config.horizon {
+            let normal: Vec<f32> = (0..rows * a as i64).map(|_| StandardNormal.sample(noise)).collect();
+            let normal = Tensor::from_slice(&normal).view([rows, a as i64]);
+            latents = window.imagine(ready, &self.agent.actor, &latents, normal).1;
+        }
+        window.courses = vec![Course::On; rows as usize * self.config.horizon];
+        window
+    }
+
     /// Takes the latest step of the envs into the replay and the returns.
     fn remember(&mut self, actions: &[f32]) {
         let [o, a] = self.sizes();
@@ -211,7 +229,7 @@ impl Pwm {
     }
 
     /// The model's updates of an epoch; their means. It stops at the first that is not finite.
-    fn train_model(&mut self) -> ModelReport {
+    fn train_model(&mut self) -> Result<ModelReport, NotFinite> {
         let training = &self.config.model_training;
         let updates = if self.state.batches == 0 { training.first_updates } else { training.updates };
         let rate = self.config.course().rate(training.learning_rate, self.state.epoch);
@@ -238,20 +256,21 @@ impl Pwm {
             adam.zero_grad();
             let losses = self.model.learn(&batch, self.config.gamma, self.config.numbers, times.as_ref());
             let norm = adam.gradient_norm();
-            if !(losses.dynamics.is_finite() && losses.reward.is_finite() && norm.is_finite()) {
-                return ModelReport { dynamics_loss: losses.dynamics, reward_loss: losses.reward, gradient: norm };
+            let loss = losses.dynamics + losses.reward;
+            if !(loss.is_finite() && norm.is_finite()) {
+                return Err(NotFinite { what: "the model's loss or the norm of its gradient", value: loss });
             }
             adam.step(rate, norm);
             means.dynamics_loss += losses.dynamics / updates as f64;
             means.reward_loss += losses.reward / updates as f64;
             means.gradient += norm / updates as f64;
         }
-        means
+        Ok(means)
     }
 
     /// Takes the gradient of what the actor lowers: minus the discounted rewards of the window and the value of what it led to.
     fn pull_back(&mut self, ready: &Ready, window: Window) -> Imagined {
-        let (config, rows) = (&self.config, self.envs.num_envs());
+        let (config, rows) = (&self.config, window.rows());
         let (inputs, ends) = (window.inputs(), window.ends());
         let (rewards, mut rewards_run) = ready.reward.run(&inputs.unsqueeze(0));
         let rewards = floats_of(&rewards);
@@ -276,35 +295,55 @@ impl Pwm {
         let (latents, courses) = (window.begins(), window.courses.clone());
         self.adam[0].zero_grad();
         window.pull_back(&self.agent.actor, &Bars { inputs: &of_inputs, ends: &of_ends });
-        Imagined { loss, latents, rewards, worth, courses }
+        Imagined { rows, loss, latents, rewards, worth, courses }
     }
 
-    /// The actor's update, and then the critics', from what was imagined.
-    fn train_policy(&mut self, ready: &Ready, window: Window, report: &mut Report) -> Option<NotFinite> {
+    /// The actor's update from a window.
+    fn train_actor(&mut self, ready: &Ready, window: Window, report: &mut Report) -> Result<Imagined, NotFinite> {
         let imagined = self.pull_back(ready, window);
         let config = &self.config;
         (report.actor_loss, report.actor_gradient) = (imagined.loss, self.adam[0].gradient_norm());
         if !report.actor_loss.is_finite() {
-            return Some(NotFinite { what: "the actor's loss", value: report.actor_loss });
+            return Err(NotFinite { what: "the actor's loss", value: report.actor_loss });
         }
         if !report.actor_gradient.is_finite() {
-            return Some(NotFinite { what: "the norm of the actor's gradient", value: report.actor_gradient });
+            return Err(NotFinite { what: "the norm of the actor's gradient", value: report.actor_gradient });
         }
-        let rate = |first| config.course().rate(first, self.state.epoch);
-        self.adam[0].step(rate(config.actor.learning_rate), report.actor_gradient);
+        let rate = config.course().rate(config.actor.learning_rate, self.state.epoch);
+        self.adam[0].step(rate, report.actor_gradient);
         self.agent.actor.keep_exploring();
+        Ok(imagined)
+    }
 
-        let Imagined { latents, rewards, worth, courses, .. } = imagined;
-        let targets = td_lambda(&rewards, &worth, &courses, self.envs.num_envs(), config.gamma, config.lambda);
-        let (critics, rate) = (&self.agent.critic, rate(config.critic.learning_rate));
+    /// The critics' updates from what was imagined before the actor's.
+    fn train_critics(&mut self, imagined: &Imagined, report: &mut Report) -> Result<(), NotFinite> {
+        let (config, Imagined { rows, latents, rewards, worth, courses, .. }) = (&self.config, imagined);
+        let targets = Tensor::from_slice(&td_lambda(rewards, worth, courses, *rows, config.gamma, config.lambda));
+        let rate = config.course().rate(config.critic.learning_rate, self.state.epoch);
+        let (critics, adam) = (&self.agent.critic, &mut self.adam[1]);
         (report.critic_loss, report.critic_gradient) =
-            critic::fit(critics, &mut self.adam[1], &config.critic, rate, &latents, &Tensor::from_slice(&targets));
+            critic::fit(critics, adam, &config.critic, rate, latents, &targets);
         if let Some(stays) = config.critic.target_stays {
             self.agent.follow(stays);
         }
         let finite = report.critic_loss.is_finite() && report.critic_gradient.is_finite();
         let what = "the critics' loss or the norm of its gradient";
-        (!finite).then_some(NotFinite { what, value: report.critic_loss })
+        if finite { Ok(()) } else { Err(NotFinite { what, value: report.critic_loss }) }
+    }
+
+    /// What an epoch is like in which nothing was done.
+    fn report(&self) -> Report {
+        Report {
+            actor_loss: 0.0,
+            critic_loss: 0.0,
+            reward: 0.0,
+            actor_gradient: 0.0,
+            critic_gradient: 0.0,
+            deviation: self.agent.actor.deviation(),
+            episodes: self.state.played.means(),
+            terminated: 0,
+            model: None,
+        }
     }
 }
 
@@ -313,30 +352,17 @@ impl Learner for Pwm {
         let ready = self.model.ready(self.config.numbers);
         let (window, reward) = self.play(&ready)?;
         self.state.env_steps += self.config.course().steps();
-        let mut report = Report {
-            actor_loss: 0.0,
-            critic_loss: 0.0,
-            reward,
-            actor_gradient: 0.0,
-            critic_gradient: 0.0,
-            deviation: self.agent.actor.deviation(),
-            episodes: self.state.played.means(),
-            terminated: window.courses.iter().filter(|&&course| course == Course::Terminated).count(),
-            model: None,
-        };
-        let mut wrong = None;
+        let terminated = window.courses.iter().filter(|&&course| course == Course::Terminated).count();
+        let mut report = Report { reward, terminated, ..self.report() };
         // Until an episode has ended there is nothing that a model could have learned.
-        if !self.replay.is_empty() {
-            wrong = self.train_policy(&ready, window, &mut report);
-            if wrong.is_none() {
-                let found = self.train_model();
-                let loss = found.dynamics_loss + found.reward_loss;
-                if !(loss.is_finite() && found.gradient.is_finite()) {
-                    wrong = Some(NotFinite { what: "the model's loss or the norm of its gradient", value: loss });
-                }
-                report.model = Some(found);
-            }
-        }
+        let done = if self.replay.is_empty() {
+            Ok(())
+        } else {
+            self.train_actor(&ready, window, &mut report)
+                .and_then(|imagined| self.train_critics(&imagined, &mut report))
+                .and_then(|()| self.train_model().map(|found| report.model = Some(found)))
+        };
+        let wrong = done.err();
         self.state.epoch += 1;
         self.state.skipped += u64::from(wrong.is_some());
         Ok((report, wrong))
@@ -387,5 +413,106 @@ impl Learner for Pwm {
 
     fn counts(&self) -> [u64; 3] {
         [self.state.env_steps, self.state.skipped, self.state.broken_steps]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use envs::registry::find;
+    use envs::vector::{AutoresetMode, VectorConfig};
+    use serde_json::json;
+    use tch::Kind;
+    use world_models::mlp::gradient;
+
+    fn run(more: &Value) -> Pwm {
+        let mut config = json!({"num_envs": 6, "horizon": 5,
+            "model": {"latent": 16, "units": [24], "encoder_units": [16]},
+            "model_training": {"batch": 10, "updates": 2, "first_updates": 3},
+            "actor": {"hidden": [16, 8]}, "critic": {"hidden": [16], "passes": 2, "minibatches": 2}});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let config = PwmConfig::deserialize(&config).unwrap();
+        let vector =
+            VectorConfig { num_envs: config.num_envs, autoreset: AutoresetMode::SameStep, ..VectorConfig::default() };
+        let envs = find("hopper").unwrap().make(&json!({}), &vector).unwrap();
+        Pwm::new(&config, Seed(5), envs).unwrap()
+    }
+
+    /// Where the actor sees latents with gradient, its own is that of differences of what it lowers; where it does not, credit
+    /// through what it sees is missing.
+    #[test]
+    fn the_actor_s_gradient_is_that_of_the_objective() {
+        for (dynamics, detach) in [
+            (json!({"kind": "mlp"}), false),
+            (json!({"kind": "flow", "solver": "euler"}), false),
+            (json!({"kind": "mlp"}), true),
+        ] {
+            let model = json!({"latent": 16, "units": [24], "encoder_units": [16], "dynamics": dynamics});
+            let mut pwm = run(&json!({"detach": detach, "model": model}));
+            tch::manual_seed(3);
+            for mut weight in pwm.model_weights.variables().into_values() {
+                let noise = weight.randn_like() * 0.5;
+                let _ = tch::no_grad(|| weight.g_add_(&noise));
+            }
+            let observations = Tensor::randn([6, 11], (Kind::Float, Device::Cpu));
+            let ready = pwm.model.ready(pwm.config.numbers);
+            let objective = |pwm: &mut Pwm| {
+                pwm.state.returns = Moments::new(1);
+                let window = pwm.dream(&ready, &observations);
+                pwm.pull_back(&ready, window).loss
+            };
+            let mut furthest = 0.0f64;
+            for (name, parameter) in pwm.agent.actor_weights.variables().into_iter().collect::<Named>() {
+                let place = parameter.detach().flatten(0, -1).get(0);
+                let mut moved = |by: f64| {
+                    let _ = place.shallow_clone().g_add_scalar_(by);
+                    let found = objective(&mut pwm);
+                    let _ = place.shallow_clone().g_add_scalar_(-by);
+                    found
+                };
+                let expected = (moved(1e-3) - moved(-1e-3)) / 2e-3;
+                objective(&mut pwm);
+                let deviation = (pwm.state.returns.variance[0] + EPSILON).sqrt();
+                let found = gradient(&parameter).flatten(0, -1).double_value(&[0]) * deviation;
+                let error = (found - expected).abs() / expected.abs().max(0.05);
+                assert!(detach || error < 3e-2, "{name}: {found}, not {expected}");
+                furthest = furthest.max(error);
+            }
+            assert!(!detach || furthest > 0.05, "nothing is missing");
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_not_finite_ends_its_own_env_and_is_not_learned_from() {
+        let mut pwm = run(&json!({}));
+        pwm.epoch().unwrap();
+        let mut snapshot = serde_json::to_value(pwm.envs.snapshot()).unwrap();
+        snapshot["rows"][2]["env"]["state"][9] = json!(1e30);
+        pwm.envs.restore(&serde_json::from_value(snapshot).unwrap()).unwrap();
+        let (report, wrong) = pwm.epoch().unwrap();
+        assert_eq!((wrong, pwm.state.broken_steps), (None, 1));
+        // That step, and the reset that came instead of the next one.
+        assert_eq!(report.terminated, 2);
+        for _ in 0..20 {
+            assert_eq!(pwm.epoch().unwrap().1, None);
+        }
+        assert!(!pwm.replay.is_empty() && pwm.state.broken_steps == 1);
+        assert!(pwm.replay.tensors().values().all(|rows| rows.isfinite().all().int64_value(&[]) == 1));
+    }
+
+    /// Nothing is learned before an episode has ended; then the model first.
+    #[test]
+    fn learning_begins_with_the_first_episode() {
+        let mut pwm = run(&json!({}));
+        let (first, _) = pwm.epoch().unwrap();
+        assert_eq!((first.model, pwm.state.batches), (None, 0));
+        while pwm.state.batches == 0 {
+            pwm.epoch().unwrap();
+        }
+        assert_eq!((pwm.state.batches, pwm.adam[0].updates()), (3, 1));
+        let before: Vec<Tensor> = pwm.model_weights.variables().into_values().map(|weight| weight.copy()).collect();
+        pwm.epoch().unwrap();
+        assert_eq!((pwm.state.batches, pwm.adam[0].updates(), pwm.adam[1].updates()), (5, 2, 8));
+        assert!(pwm.model_weights.variables().into_values().zip(before).any(|(now, before)| now != before));
     }
 }

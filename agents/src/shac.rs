@@ -232,7 +232,8 @@ impl Learner for Shac {
         let minus = |weights: &[f32]| weights.iter().map(|&w| -w * scale as f32).collect::<Vec<_>>();
         let final_obs_bar = self.value_gradient(&normaliser, &rollout.final_obs, &minus(&weights.values));
         let objective = Bars { rewards: &minus(&weights.rewards), final_obs: &final_obs_bar };
-        let inputs = rollout.pull_back(self.envs.as_mut(), &self.agent.actor, &normaliser, &objective);
+        let inputs =
+            rollout.pull_back(self.envs.as_mut(), &self.agent.actor, &normaliser, &objective, config.row_gradients);
         let actor_gradient = self.adam[0].gradient_norm();
         let mut wrong = None;
         if actor_loss.is_finite() && actor_gradient.is_finite() {

@@ -1,6 +1,7 @@
 //! `mindseye bench`: how fast this machine does what users wait for. Every number is taken warm, over a second or more.
 
 mod bodies;
+mod latents;
 mod models;
 mod peers;
 mod worlds;
@@ -20,6 +21,8 @@ enum Bench {
     One(&'static str, &'static str, fn() -> Result<f64>),
     /// One training update of FloWM, in seconds.
     Update(models::Update),
+    /// PWM, in seconds.
+    Latents(latents::Latents),
 }
 
 /// Name, unit, and how to take it.
@@ -29,7 +32,8 @@ fn benches() -> Vec<Bench> {
     let updates = models::UPDATES.into_iter().map(Bench::Update);
     let rates = worlds::BENCHES.into_iter().chain(bodies::BENCHES);
     let rates = rates.map(|(name, unit, take)| Bench::One(name, unit, take));
-    rates.chain(updates).chain([Bench::One("flowm/imagine", "frames/s", models::imagine)]).collect()
+    let imagine = Bench::One("flowm/imagine", "frames/s", models::imagine);
+    rates.chain(updates).chain([imagine]).chain(latents::benches().map(Bench::Latents)).collect()
 }
 
 impl Bench {
@@ -37,6 +41,7 @@ impl Bench {
         match self {
             Self::One(name, ..) => (*name).to_owned(),
             Self::Update(update) => update.name(),
+            Self::Latents(latents) => latents.name(),
         }
     }
 }
@@ -50,7 +55,7 @@ pub fn run(args: &BenchArgs, threads: usize, json: bool) -> Result<()> {
         let names: Vec<String> = all.iter().map(Bench::name).collect();
         return Err(usage(format!("no benchmark has `{asked}` in its name; there are:\n  {}", names.join("\n  "))));
     }
-    let (mut env_step, mut with_gradient) = (None, None);
+    let (mut env_step, mut with_gradient, mut rivals) = (None, None, latents::Rivals::default());
     for bench in all.iter().filter(|bench| bench.name().contains(asked)) {
         let name = bench.name();
         match bench {
@@ -67,9 +72,14 @@ pub fn run(args: &BenchArgs, threads: usize, json: bool) -> Result<()> {
                 let seconds = update.seconds()?;
                 row(&name, seconds, "s", json);
                 if let (Some(python), true) = (&args.python, update.has_rival()) {
-                    let theirs = update.pytorch_seconds(python, threads)?;
-                    row(&format!("{name}_pytorch"), theirs, "s", json);
-                    row(&format!("{name}_speedup"), theirs / seconds, "times", json);
+                    compare(&name, seconds, update.pytorch_seconds(python, threads)?, json);
+                }
+            }
+            Bench::Latents(latents) => {
+                let seconds = latents.seconds()?;
+                row(&name, seconds, "s", json);
+                if let Some(python) = &args.python {
+                    compare(&name, seconds, rivals.seconds(*latents, python, threads)?, json);
                 }
             }
         }
@@ -78,6 +88,12 @@ pub fn run(args: &BenchArgs, threads: usize, json: bool) -> Result<()> {
         peers::print(env_step, with_gradient, json);
     }
     Ok(())
+}
+
+/// PyTorch's seconds beside ours.
+fn compare(name: &str, ours: f64, theirs: f64, json: bool) {
+    row(&format!("{name}_pytorch"), theirs, "s", json);
+    row(&format!("{name}_speedup"), theirs / ours, "times", json);
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]

@@ -50,6 +50,10 @@ impl Window {
         }
     }
 
+    pub fn rows(&self) -> usize {
+        self.rows as usize
+    }
+
     /// A step from `latents` `[N, L]`: the actions of the policy as it explores, and what they lead to.
     pub fn imagine(&mut self, ready: &Ready, actor: &Actor, latents: &Tensor, noise: Tensor) -> (Tensor, Tensor) {
         let (actions, tape) = actor.explore(latents, noise);
@@ -71,10 +75,13 @@ impl Window {
             Err(EnvError::NonFinite { rows, .. }) => rows,
             Err(error) => return Err(error),
         };
-        self.courses.extend(out.stop().iter().zip(out.ignored()).map(|(stop, &ignored)| {
-            match (stop.terminated, stop.truncated) {
+        let led_to = out.final_obs().get::<f32>().expect("checked when the run began");
+        let columns = led_to.chunks_exact(led_to.len() / self.rows()).zip(out.reward());
+        let rows = out.stop().iter().zip(out.ignored()).zip(columns);
+        self.courses.extend(rows.map(|((stop, &ignored), (led_to, reward))| {
+            let finite = reward.is_finite() && led_to.iter().all(|x| x.is_finite());
+            match (stop.terminated || ignored || !finite, stop.truncated) {
                 (true, _) => Course::Terminated,
-                _ if ignored => Course::Terminated,
                 (_, true) => Course::Truncated,
                 _ => Course::On,
             }

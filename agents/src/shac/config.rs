@@ -37,6 +37,10 @@ pub struct ShacConfig {
     pub normalise_observations: bool,
     /// What the objective is divided by.
     pub scale: Scale,
+    /// Times the median of its step that the gradient of a row's actions may be long; without it, as long as it is. Of hundreds
+    /// of rows a few touch the ground so that their gradients are thousands of times as long, and once the sum is clipped
+    /// nothing is left of the others.
+    pub row_gradients: Option<f64>,
     /// The actor.
     pub actor: ActorConfig,
     /// The critics.
@@ -62,6 +66,7 @@ impl Default for ShacConfig {
             final_learning_rate: 1e-5,
             normalise_observations: true,
             scale: Scale::Returns,
+            row_gradients: None,
             actor: ActorConfig::default(),
             critic: CriticConfig::default(),
             log_every: 10,
@@ -90,9 +95,10 @@ impl ShacConfig {
             Limit::whole("keep_checkpoints", self.keep_checkpoints as i128, 1..=10_000),
             Limit::whole("nonfinite_limit", self.nonfinite_limit.into(), 1..=1_000),
         ];
+        let gradients = self.row_gradients.map(|most| Limit::real("row_gradients", most, 1.0..=1e6));
         let actor = self.actor.limits().into_iter().map(|limit| limit.within("actor"));
         let critic = self.critic.limits(rows).into_iter().map(|limit| limit.within("critic"));
-        own.into_iter().chain(actor).chain(critic).collect()
+        own.into_iter().chain(gradients).chain(actor).chain(critic).collect()
     }
 
     /// Trainable numbers, target critics included, for `inputs` observed numbers and `actions`.

@@ -103,13 +103,15 @@ impl Rollout {
     }
 
     /// Adds the gradients of a number to those of the actor's parameters: through each step of the envs, then through the
-    /// actor that chose its actions, latest first. Returns what the actor was given in all steps, `[T * N, O]`.
+    /// actor that chose its actions, latest first. No row's gradient of its actions is let be longer than `most` times the
+    /// median of its step, if that is given. Returns what the actor was given in all steps, `[T * N, O]`.
     pub fn pull_back(
         &mut self,
         envs: &mut dyn DifferentiableEnv,
         actor: &Actor,
         normaliser: &Normaliser,
         bars: &Bars<'_>,
+        most: Option<f64>,
     ) -> Tensor {
         let [o, a] = self.sizes;
         let (row, flat) = (self.rows, self.rows * o);
@@ -121,6 +123,9 @@ impl Rollout {
             let final_obs = &bars.final_obs[t * flat..(t + 1) * flat];
             let reward = &bars.rewards[t * row..(t + 1) * row];
             envs.pull_back(StepBars { obs: &onward, final_obs, reward }, &mut actions_bar);
+            if let Some(most) = most {
+                limit_rows(&mut actions_bar, a, most);
+            }
             let bar = Tensor::from_slice(&actions_bar).view([row as i64, a as i64]);
             let given = tape.inputs();
             let bar = actor.pull_back(tape, &bar, true).expect("it was wanted");
@@ -130,5 +135,36 @@ impl Rollout {
         actor.gather(tapes);
         inputs.reverse();
         Tensor::cat(&inputs, 0)
+    }
+}
+
+/// Shortens rows of `width` numbers that are longer than `most` times the median of all.
+fn limit_rows(values: &mut [f32], width: usize, most: f64) {
+    let length = |row: &[f32]| row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    let mut lengths: Vec<f64> = values.chunks_exact(width).map(length).collect();
+    let (_, &mut median, _) = {
+        let middle = lengths.len() / 2;
+        lengths.select_nth_unstable_by(middle, f64::total_cmp)
+    };
+    for row in values.chunks_exact_mut(width) {
+        let (length, longest) = (length(row), most * median);
+        if length > longest {
+            for x in row {
+                *x *= (longest / length) as f32;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_longest_rows_are_shortened() {
+        let mut rows = [3.0f32, 4.0, 0.0, 1.0, 300.0, -400.0];
+        limit_rows(&mut rows, 2, 10.0);
+        let expected = [3.0, 4.0, 0.0, 1.0, 30.0, -40.0f32];
+        assert!(rows.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-5), "{rows:?}");
     }
 }

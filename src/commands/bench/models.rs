@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use envs::dataset::Clips;
+use serde_json::Value;
 use simulators::rng::Seed;
 use world_models::adam::Adam;
 use world_models::clips::ClipLoader;
@@ -98,32 +99,35 @@ impl Update {
             ("--horizon", self.horizon),
             ("--threads", threads as i64),
         ];
-        let mut command = Command::new(python);
-        terminal::unsettle(&mut command);
-        let mut child = command
-            .arg("-")
-            .args(sizes.iter().flat_map(|(name, value)| [(*name).to_owned(), value.to_string()]))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| usage(format!("--python {}: {error}", python.display())))?;
-        let mut script = child.stdin.take().expect("it was asked for");
-        // Where Python does not take it all, it says why on its own.
-        let _ = script.write_all(RIVAL.as_bytes());
-        drop(script);
-        let output = child.wait_with_output().context("cannot wait for Python")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let seconds = serde_json::from_str::<serde_json::Value>(said.trim())
-            .ok()
-            .and_then(|found| found["seconds_per_update"].as_f64());
-        match seconds {
-            Some(seconds) if output.status.success() => Ok(seconds),
-            _ => {
-                let complaint = String::from_utf8_lossy(&output.stderr);
-                let last = complaint.lines().last().unwrap_or("it said nothing");
-                bail!("--python {}: the PyTorch update failed ({}): {last}", python.display(), output.status)
-            }
+        let found = rival(python, RIVAL, &sizes.map(|(name, value)| format!("{name}={value}")))?;
+        found["seconds_per_update"].as_f64().context("the PyTorch update says no time")
+    }
+}
+
+/// What a script says when `python` runs it: one JSON object.
+pub fn rival(python: &Path, script: &str, arguments: &[String]) -> Result<Value> {
+    let mut command = Command::new(python);
+    terminal::unsettle(&mut command);
+    let mut child = command
+        .arg("-")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| usage(format!("--python {}: {error}", python.display())))?;
+    let mut input = child.stdin.take().expect("it was asked for");
+    // Where Python does not take it all, it says why on its own.
+    let _ = input.write_all(script.as_bytes());
+    drop(input);
+    let output = child.wait_with_output().context("cannot wait for Python")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    match serde_json::from_str::<Value>(said.trim()) {
+        Ok(found) if output.status.success() => Ok(found),
+        _ => {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            let last = complaint.lines().last().unwrap_or("it said nothing");
+            bail!("--python {}: the PyTorch update failed ({}): {last}", python.display(), output.status)
         }
     }
 }
