@@ -129,6 +129,13 @@ pub struct CollectArgs {
     /// Seed of every episode.
     #[arg(long, default_value_t = 0, value_parser = whole::<u64>(0, Seed::MAX.0.into()), allow_negative_numbers = true)]
     pub seed: u64,
+    /// Who plays, instead of the environment's own collector: random, zero, or the folder of a run of `train shac` or `pwm`. Given
+    /// more than once, they take turns, episode by episode.
+    #[arg(long, value_name = "WHO")]
+    pub policy: Vec<String>,
+    /// Let learned policies explore as they did in training.
+    #[arg(long, requires = "policy")]
+    pub stochastic: bool,
     /// Ground truth to record beside what the agent sees.
     #[arg(long, value_enum, default_value_t = TruthArg::Full)]
     pub truth: TruthArg,
@@ -225,15 +232,16 @@ pub enum DataCommand {
   mindseye train flowm --data data/train --out runs/tiny --resume
   mindseye train shac --env cartpole-swing-up --preset cartpole --out runs/cartpole
   mindseye train shac --env ant --preset ant_fast --out runs/ant
-  mindseye train pwm --env hopper --preset hopper --out runs/hopper")]
+  mindseye train pwm --env hopper --preset hopper --out runs/hopper
+  mindseye train pwm --env hopper --preset hopper --data data/hopper --set pwm.model_training.pretraining_updates=50000 --out runs/hopper")]
 pub struct TrainArgs {
     /// The model: flowm or `linear_rnn`, which learn from a dataset; or shac or pwm, policies that learn in an environment.
     pub model: String,
-    /// The dataset.
+    /// The dataset; of pwm, episodes of the environment to begin with.
     #[arg(long, value_name = "DIR", required_unless_present = "env")]
     pub data: Option<PathBuf>,
-    /// The environment of a policy: one that has gradients.
-    #[arg(long, value_name = "ENV", conflicts_with_all = ["data", "start_from"])]
+    /// The environment of a policy; of shac, one that has gradients.
+    #[arg(long, value_name = "ENV", conflicts_with = "start_from")]
     pub env: Option<String>,
     /// The run's folder.
     #[arg(long, value_name = "DIR")]

@@ -1,9 +1,11 @@
-//! Policies by name: what `eval policy` and `record` let act.
+//! Policies by name: what `eval policy`, `record` and `collect` let act.
 
 use std::path::Path;
 
 use agents::Learned;
+use agents::train::PolicyConfig;
 use anyhow::Result;
+use envs::collect::{MakePlayer, Player};
 use envs::policy::{Policy, RandomWalk, TrackOracle, Zero};
 use envs::registry::Entry;
 use serde_json::{Value, json};
@@ -40,4 +42,27 @@ fn learned(run: &str, stochastic: bool, entry: &Entry) -> Result<(Box<dyn Policy
     }
     let config = task.config.clone();
     Ok((Box::new(policy), config))
+}
+
+/// A policy by name, to play episodes for a dataset; and the env's configuration that it acts in, if it has one of its own.
+///
+/// # Errors
+/// As [`named`].
+pub fn player(name: &str, stochastic: bool, entry: &'static Entry) -> Result<(Player, Option<Value>)> {
+    let (_, config) = named(name, stochastic, entry)?;
+    if !Path::new(name).is_dir() {
+        let who = name.to_owned();
+        let make: MakePlayer = Box::new(move || {
+            named(&who, stochastic, entry).map(|(policy, _)| policy).map_err(|error| error.to_string())
+        });
+        return Ok((Player { about: json!(name), make }, None));
+    }
+    let checkpoint = RunDir::at(Path::new(name)).checkpoint()?;
+    let trained: PolicyConfig = checkpoint.config()?;
+    let about = json!({ "run": trained, "weights_sha256": checkpoint.sha256_of_weights(), "stochastic": stochastic });
+    let make: MakePlayer = Box::new(move || {
+        let policy = Learned::open(&checkpoint, stochastic).map_err(|error| error.to_string())?;
+        Ok(Box::new(policy) as Box<dyn Policy>)
+    });
+    Ok((Player { about, make }, Some(config)))
 }

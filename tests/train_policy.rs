@@ -77,6 +77,11 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
             "pwm.model_training.batch = 0: out of range",
         ),
         ("train pwm --env ant --out run --set shac.num_envs=4", "shac"),
+        (
+            "train pwm --env ant --out run --set pwm.model_training.pretraining_updates=5",
+            "pwm.model_training.pretraining_updates = 5: there is nothing to learn from",
+        ),
+        ("train pwm --env ant --data none --out run", "none"),
         ("train shac --env ant --out run --preset hoper", "did you mean `hopper`?"),
         ("train shac --env ant --out run --set shac.num_envs=0", "shac.num_envs = 0: out of range; allowed: 1..=4096"),
         ("train shac --env ant --out run --set shac.actor.hidden=[64,-1]", "shac.actor.hidden = -1: out of range"),
@@ -125,4 +130,51 @@ fn every_shipped_preset_is_a_configuration() {
             mindseye(&place, &format!("train {trainer} --env {env} --config config.toml --print-config --out run"));
         assert_eq!((code, again), (0, out), "{preset}: {err}");
     }
+}
+
+/// Two policies take turns in a dataset, and a model learns it before a policy is trained inside it.
+#[test]
+fn a_model_learns_recorded_episodes_before_its_policy() {
+    let place = tempfile::tempdir().unwrap();
+    let done = |line: &str| {
+        let (code, out, err) = mindseye(&place, line);
+        assert_eq!(code, 0, "{line}: {err}");
+        out
+    };
+    done(&format!("{SMALL} --set shac.epochs=2"));
+    let recorded = "collect cartpole-swing-up --policy run --policy random --stochastic --episodes 6 --out data --json";
+    let recorded: Value = serde_json::from_str(&done(recorded)).unwrap();
+    assert_eq!((&recorded["episodes"], &recorded["frames"]), (&6.into(), &(6 * 241).into()));
+    let small = "--set pwm.num_envs=4 --set pwm.horizon=4 --set pwm.epochs=3 --set pwm.log_every=1 --set pwm.model.latent=16 \
+                 --set pwm.model.units=[16] --set pwm.model.encoder_units=[16] --set pwm.model_training.batch=8 \
+                 --set pwm.model_training.pretraining_updates=250 --set pwm.replay=1300 --set pwm.actor.hidden=[8] \
+                 --set pwm.critic.hidden=[8] --json";
+    let (code, _, err) = mindseye(&place, &format!("train pwm --env hopper --data data --out model {small}"));
+    assert!(code == 2 && err.contains("its episodes are of CartPoleSwingUp-v0"), "{err}");
+    let (code, _, err) = mindseye(&place, "train shac --env cartpole-swing-up --data data --out model");
+    assert!(code == 2 && err.contains("shac learns in an environment only"), "{err}");
+    for (out, paused) in [("model", false), ("parts", true)] {
+        let line = format!("train pwm --env cartpole-swing-up --data data --out {out} {small}");
+        if paused {
+            // While it writes its second checkpoint.
+            let mut killed = Command::new(cargo_bin("mindseye"));
+            killed.current_dir(&place).env("MINDSEYE_FAULT", "kill@write~000000:6");
+            let ended = killed.args(line.split_whitespace()).output().unwrap().status;
+            assert!(!ended.success());
+            assert!(place.path().join("parts/checkpoints/000000/manifest.json").exists());
+            done(&format!("{line} --resume"));
+        } else {
+            done(&line);
+        }
+    }
+    let weights = |run: &str| {
+        std::fs::read(place.path().join(run).join("checkpoints/last/training_state/optimizer.safetensors")).unwrap()
+    };
+    assert!(weights("model") == weights("parts"), "a run that was killed before its first epoch went on otherwise");
+    let log = std::fs::read_to_string(place.path().join("model/metrics.jsonl")).unwrap();
+    assert!(
+        log.lines().next().unwrap().contains("train/model_reward_loss"),
+        "it learned from its first epoch on: {log}"
+    );
+    done("eval policy cartpole-swing-up --policy model --json");
 }

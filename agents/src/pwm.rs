@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use envs::batch::StepBatch;
 use envs::buffer::Buffer;
+use envs::dataset::{ColumnSpec, Dataset};
 use envs::env::EnvError;
 use envs::vector::{BatchEnv, Reset, VectorSnapshot};
 use rand::RngExt as _;
@@ -35,7 +36,7 @@ use crate::critic;
 use crate::moments::{CLIP, EPSILON, Moments};
 use crate::played::Played;
 use crate::returns::{Course, td_lambda, weights};
-use crate::train::{Learner, ModelReport, NotFinite, Report};
+use crate::train::{Learner, ModelReport, NotFinite, Report, TakeInError};
 
 pub use config::{ModelTraining, PwmConfig};
 pub use rehearsal::Rehearsal;
@@ -52,6 +53,8 @@ struct State {
     broken_steps: u64,
     /// Batches drawn from the replay.
     batches: u64,
+    /// Updates before the first epoch.
+    pretrained: u64,
     /// Of the rewards of batches; empty where they are not normalised.
     rewards: Option<Moments>,
     /// Of the returns of windows.
@@ -138,6 +141,7 @@ impl Pwm {
             skipped: 0,
             broken_steps: 0,
             batches: 0,
+            pretrained: 0,
             rewards: config.normalise_rewards.then(|| Moments::new(1)),
             returns: Moments::new(1),
             updates: [0; 3],
@@ -228,10 +232,9 @@ impl Pwm {
         }
     }
 
-    /// The model's updates of an epoch; their means. It stops at the first that is not finite.
-    fn train_model(&mut self) -> Result<ModelReport, NotFinite> {
+    /// Updates of the model; their means. It stops at the first that is not finite.
+    fn train_model(&mut self, updates: u64) -> Result<ModelReport, NotFinite> {
         let training = &self.config.model_training;
-        let updates = if self.state.batches == 0 { training.first_updates } else { training.updates };
         let rate = self.config.course().rate(training.learning_rate, self.state.epoch);
         let mut means = ModelReport { dynamics_loss: 0.0, reward_loss: 0.0, gradient: 0.0 };
         for _ in 0..updates {
@@ -354,18 +357,58 @@ impl Learner for Pwm {
         self.state.env_steps += self.config.course().steps();
         let terminated = window.courses.iter().filter(|&&course| course == Course::Terminated).count();
         let mut report = Report { reward, terminated, ..self.report() };
+        let training = &self.config.model_training;
+        let updates = if self.state.batches == 0 { training.first_updates } else { training.updates };
         // Until an episode has ended there is nothing that a model could have learned.
         let done = if self.replay.is_empty() {
             Ok(())
         } else {
             self.train_actor(&ready, window, &mut report)
                 .and_then(|imagined| self.train_critics(&imagined, &mut report))
-                .and_then(|()| self.train_model().map(|found| report.model = Some(found)))
+                .and_then(|()| self.train_model(updates).map(|found| report.model = Some(found)))
         };
         let wrong = done.err();
         self.state.epoch += 1;
         self.state.skipped += u64::from(wrong.is_some());
         Ok((report, wrong))
+    }
+
+    fn take_in(&mut self, dataset: &Dataset) -> Result<(), TakeInError> {
+        let [o, a] = self.sizes();
+        for (name, width) in [("observations", o), ("actions", a)] {
+            let column = dataset.columns().iter().find(|column| column.name == name);
+            let found = column.map_or(0, ColumnSpec::row_len);
+            if found != width {
+                let (dataset, column) = (dataset.dir().to_owned(), name);
+                return Err(TakeInError::Width { dataset, column, found, expected: width });
+            }
+        }
+        for episode in dataset.episodes() {
+            let rewards = episode.column::<f32>("rewards")?;
+            if !self.replay.has_room(rewards.len()) {
+                continue;
+            }
+            let (observations, actions) = (episode.column::<f32>("observations")?, episode.column::<f32>("actions")?);
+            self.replay.keep(observations, actions.to_vec(), rewards.to_vec());
+            if let Some(moments) = &mut self.state.rewards {
+                moments.update(rewards);
+            }
+        }
+        if self.replay.is_empty() {
+            let dataset = dataset.dir().to_owned();
+            return Err(TakeInError::Short { dataset, horizon: self.config.horizon, replay: self.config.replay });
+        }
+        Ok(())
+    }
+
+    fn pretrained(&self) -> [u64; 2] {
+        [self.state.pretrained, self.config.model_training.pretraining_updates]
+    }
+
+    fn pretrain(&mut self, updates: u64) -> Result<ModelReport, NotFinite> {
+        let report = self.train_model(updates)?;
+        self.state.pretrained += updates;
+        Ok(report)
     }
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {

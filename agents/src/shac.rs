@@ -13,6 +13,7 @@ mod rollout;
 use std::collections::BTreeMap;
 
 use envs::batch::StepBatch;
+use envs::dataset::Dataset;
 use envs::differentiable::DifferentiableEnv;
 use envs::env::{EnvError, EnvSpec};
 use envs::vector::{Reset, VectorSnapshot};
@@ -31,7 +32,7 @@ use crate::critic;
 use crate::moments::{EPSILON, Moments};
 use crate::played::Played;
 use crate::returns::{WindowEnd, td_lambda, weights};
-use crate::train::{Learner, NotFinite, Report};
+use crate::train::{Learner, NotFinite, Report, TakeInError};
 
 pub use config::{Scale, ShacConfig};
 use rollout::{Bars, Rollout, floats_of};
@@ -159,6 +160,10 @@ impl Shac {
 }
 
 impl Learner for Shac {
+    fn take_in(&mut self, _: &Dataset) -> Result<(), TakeInError> {
+        Err(TakeInError::NoUse { trainer: "shac" })
+    }
+
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         let state: State = checkpoint.state()?;
         let refused = |reason: &str| checkpoint.refuse_state(&reason);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use envs::dataset::{Dataset, DatasetError};
 use envs::env::EnvError;
 use envs::registry::{UnknownEnv, find};
 use envs::storage::{Failed, create_folders};
@@ -196,6 +197,25 @@ pub trait Learner {
     /// Steps of the env done, epochs left out, and env steps lost, to numbers that were not finite.
     fn counts(&self) -> [u64; 3];
 
+    /// Takes in the episodes of a dataset, as many as there is room for, before the run begins.
+    ///
+    /// # Errors
+    /// A dataset that this run cannot learn from.
+    fn take_in(&mut self, dataset: &Dataset) -> Result<(), TakeInError>;
+
+    /// Updates before the first epoch: done, and to be done in all.
+    fn pretrained(&self) -> [u64; 2] {
+        [0, 0]
+    }
+
+    /// So many updates before the first epoch.
+    ///
+    /// # Errors
+    /// The first number that was not finite; nothing was learned from it.
+    fn pretrain(&mut self, updates: u64) -> Result<ModelReport, NotFinite> {
+        unreachable!("{updates} updates of a run that has none before its first epoch")
+    }
+
     /// One epoch. If a number is not finite, nothing is learned from what it came from, and it is returned with the report.
     ///
     /// # Errors
@@ -262,9 +282,49 @@ pub enum TrainError {
     /// The log cannot be written.
     #[error(transparent)]
     Metrics(#[from] Failed),
+    /// A dataset that cannot be learned from.
+    #[error(transparent)]
+    TakeIn(#[from] TakeInError),
     /// Numbers went wrong and stayed wrong.
     #[error("{0}")]
     NonFinite(String),
+}
+
+/// Why a run cannot learn from a dataset.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeInError {
+    /// The trainer has no use for one.
+    #[error("{trainer} learns in an environment only, not from a dataset")]
+    NoUse {
+        /// Its name.
+        trainer: &'static str,
+    },
+    /// Episodes of something else.
+    #[error("{}: rows of `{column}` have {found} numbers, those of the environment {expected}", dataset.display())]
+    Width {
+        /// The dataset.
+        dataset: PathBuf,
+        /// The column.
+        column: &'static str,
+        /// Numbers of its rows.
+        found: usize,
+        /// Those of the env.
+        expected: usize,
+    },
+    /// No episode that can be used.
+    #[error("{}: no episode has {horizon} steps or more and fits in a replay of {replay}", dataset.display())]
+    Short {
+        /// The dataset.
+        dataset: PathBuf,
+        /// Steps of a sequence.
+        horizon: usize,
+        /// Rows of the replay.
+        replay: usize,
+    },
+    /// A column that is missing or of another type.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
 }
 
 /// What the loop tells whoever watches.
@@ -278,6 +338,15 @@ pub enum Event<'a> {
         epochs: u64,
         /// Steps of the env in each.
         steps: u64,
+    },
+    /// After some of the updates before the first epoch.
+    Pretrained {
+        /// Updates done.
+        updates: u64,
+        /// Updates to do.
+        of: u64,
+        /// What the latest were like.
+        report: &'a ModelReport,
     },
     /// After an epoch.
     Epoch {
@@ -339,6 +408,20 @@ pub fn fresh(config: &PolicyConfig) -> Result<Box<dyn Learner>, TrainError> {
     })
 }
 
+/// What a run begins with.
+#[derive(Clone, Copy, Default)]
+pub struct From<'a> {
+    /// Where an earlier one stopped.
+    pub resume: Option<&'a Checkpoint>,
+    /// Episodes to learn from, unless it is resumed: what it had of them is in the checkpoint.
+    pub data: Option<&'a Dataset>,
+}
+
+/// Updates between two looks at what comes before the first epoch.
+const PRETRAINING: u64 = 100;
+/// Checkpoints of it.
+const PRETRAINING_PARTS: u64 = 5;
+
 /// Trains in a folder until the configured number of epochs or until `stop` is raised.
 ///
 /// # Errors
@@ -346,7 +429,7 @@ pub fn fresh(config: &PolicyConfig) -> Result<Box<dyn Learner>, TrainError> {
 pub fn train(
     folder: Folder<'_>,
     config: &PolicyConfig,
-    resume: Option<&Checkpoint>,
+    From { resume, data }: From<'_>,
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome, TrainError> {
@@ -355,6 +438,8 @@ pub fn train(
     if let Some(checkpoint) = resume {
         run.restore(checkpoint)?;
         checkpoint::settle(folder.storage, checkpoint)?;
+    } else if let Some(dataset) = data {
+        run.take_in(dataset)?;
     }
     create_folders(folder.storage, &folder.checkpoints())?;
     let mut log = MetricsLog::open(folder.storage, folder.run, run.counts()[0])?;
@@ -365,6 +450,23 @@ pub fn train(
     let mut saved = resume.map(|_| run.epochs_done());
     let mut last_saved = resume.map(|checkpoint| checkpoint.path().to_owned());
     let (mut in_a_row, mut save_due, mut mean_return) = (0, false, None);
+    while let [done, of] = run.pretrained()
+        && done < of
+        && !stop.load(Ordering::Relaxed)
+    {
+        let updates = PRETRAINING.min(of - done);
+        let report = run
+            .pretrain(updates)
+            .map_err(|wrong| TrainError::NonFinite(gave_up(config, 0, &wrong, 1, last_saved.as_deref())))?;
+        watch(Event::Pretrained { updates: done + updates, of, report: &report });
+        let part = |updates: u64| updates * PRETRAINING_PARTS / of;
+        saved = None;
+        if part(done + updates) > part(done) {
+            let path = save(folder, config, run.as_ref(), &mut log)?;
+            watch(Event::Saved { path: &path });
+            (saved, last_saved) = (Some(0), Some(path));
+        }
+    }
     while run.epochs_done() < course.epochs && !stop.load(Ordering::Relaxed) {
         let (report, wrong) = run.epoch()?;
         let (epoch, [env_steps, skipped, broken_steps]) = (run.epochs_done(), run.counts());
@@ -414,7 +516,7 @@ pub fn train(
         }
     }
     let (epoch, [env_steps, ..]) = (run.epochs_done(), run.counts());
-    if saved != Some(epoch) && epoch > 0 {
+    if saved != Some(epoch) && (epoch > 0 || run.pretrained()[0] > 0) {
         let path = save(folder, config, run.as_ref(), &mut log)?;
         watch(Event::Saved { path: &path });
     }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agents::train::{Event, PolicyConfig, TrainError, train};
+use agents::train::{Event, From, PolicyConfig, TrainError, train};
 use agents::{Evaluation, Learned, evaluate};
 use envs::storage::Disk;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ fn trained(run: &Path, config: &PolicyConfig, until: Option<u64>) -> Checkpoint 
             stop.store(epoch >= until, Ordering::Relaxed);
         }
     };
-    train(folder, config, resume.as_ref(), &stop, &mut watch).unwrap();
+    train(folder, config, From { resume: resume.as_ref(), data: None }, &stop, &mut watch).unwrap();
     Checkpoint::newest(&checkpoints).unwrap()
 }
 
@@ -95,7 +95,7 @@ fn a_checkpoint_of_another_shape_is_refused() {
         let other = tempfile::tempdir().unwrap();
         let folder = Folder { run: other.path(), storage: &Disk };
         let stop = AtomicBool::new(false);
-        train(folder, config, Some(&checkpoint), &stop, &mut |_| {}).unwrap_err()
+        train(folder, config, From { resume: Some(&checkpoint), data: None }, &stop, &mut |_| {}).unwrap_err()
     };
     let more = json!({"num_envs": 5, "horizon": 4, "epochs": 2, "actor": {"hidden": [8]}, "critic": {"hidden": [8]}});
     for config in [config("Hopper-v0", &more), config("CartPoleSwingUp-v0", &shac)] {

@@ -10,11 +10,15 @@ use simulators::mnist_world::MnistWorld;
 use simulators::rng::{Purpose, Seed, stream};
 use simulators::world::World;
 
-use crate::buffer::{Dtype, Scalar};
+use crate::batch::StepBatch;
+use crate::buffer::{Buffer, Dtype, Scalar, with_values};
 use crate::coverage::{CoverageError, CoveragePlanner};
 use crate::dataset::{self, ColumnSpec, DatasetHeader, EpisodeBuffer, EpisodeSource, Length};
 use crate::env::{Env, EnvError, EnvSpec};
+use crate::policy::Policy;
+use crate::registry::Entry;
 use crate::tasks::mnist_world::MnistWorldEnv;
+use crate::vector::{AutoresetMode, Reset, VectorConfig};
 
 /// How to collect.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -268,6 +272,101 @@ impl<E: Env + Clone> EpisodeSource for RandomWalkSource<E> {
                 episode.set_steps(t + 1);
                 return;
             }
+        }
+    }
+}
+
+/// Makes a policy.
+pub type MakePlayer = Box<dyn Fn() -> Result<Box<dyn Policy>, String> + Send + Sync>;
+
+/// A policy that plays episodes for a dataset.
+pub struct Player {
+    /// What it is, whole: players with the same description play the same.
+    pub about: serde_json::Value,
+    /// Makes one, for an episode; or says why it cannot.
+    pub make: MakePlayer,
+}
+
+/// Any env with a time limit, played by policies: episode `k` by the `k`-th of them, and by the first again after the last; no
+/// ground truth.
+pub struct PlayedSource {
+    entry: &'static Entry,
+    spec: EnvSpec,
+    steps: usize,
+    seed: Seed,
+    players: Vec<Player>,
+}
+
+impl PlayedSource {
+    /// A collector for envs of this configuration.
+    ///
+    /// # Errors
+    /// As [`Entry::make`], or if episodes have no time limit.
+    pub fn new(
+        entry: &'static Entry,
+        config: &serde_json::Value,
+        seed: Seed,
+        players: Vec<Player>,
+    ) -> Result<Self, CollectError> {
+        let spec = entry.make(config, &VectorConfig::default())?.spec().clone();
+        match spec.max_steps {
+            Some(steps) => Ok(Self { entry, steps: steps as usize, spec, seed, players }),
+            None => Err(CollectError::Endless { env: spec.id }),
+        }
+    }
+
+    fn play(&self, k: u64, episode: &mut EpisodeBuffer<'_>) -> Result<(), String> {
+        let said = |error: &dyn std::error::Error| error.to_string();
+        let vector = VectorConfig { seed: self.seed, autoreset: AutoresetMode::Disabled, ..VectorConfig::default() };
+        let mut envs = self.entry.make(&self.spec.config, &vector).map_err(|error| said(&error))?;
+        let mut policy = (self.players[(k % self.players.len() as u64) as usize].make)()?;
+        let (observation, action) = (&self.spec.observation, &self.spec.action);
+        let mut out = StepBatch::for_spec(&self.spec, 1);
+        let mut obs = Buffer::zeros(observation.dtype(), observation.size());
+        let mut actions = Buffer::zeros(action.dtype(), action.size());
+        envs.reset(Reset::Episode(k), &mut obs).map_err(|error| said(&error))?;
+        write(episode, column::OBSERVATIONS, 0, &obs);
+        for t in 0..self.steps {
+            policy.act(&*envs, &obs, &mut actions).map_err(|error| said(&error))?;
+            envs.step(&actions, &mut out).map_err(|error| said(&error))?;
+            obs.clone_from(out.final_obs());
+            write(episode, column::ACTIONS, t, &actions);
+            write(episode, column::OBSERVATIONS, t + 1, &obs);
+            let stop = out.stop()[0];
+            episode.row_mut::<f32>(column::REWARDS, t)[0] = out.reward()[0];
+            episode.row_mut::<u8>(column::TERMINATIONS, t)[0] = stop.terminated.into();
+            episode.row_mut::<u8>(column::TRUNCATIONS, t)[0] = stop.truncated.into();
+            if stop.any() {
+                episode.set_steps(t + 1);
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies the one row of a buffer into the dataset.
+fn write(episode: &mut EpisodeBuffer<'_>, column: usize, row: usize, buffer: &Buffer) {
+    with_values!(buffer, values => episode.row_mut(column, row).copy_from_slice(values));
+}
+
+impl EpisodeSource for PlayedSource {
+    fn header(&self) -> DatasetHeader {
+        let about: Vec<&serde_json::Value> = self.players.iter().map(|player| &player.about).collect();
+        header(&self.spec, self.seed, &json!({ "policies": about }))
+    }
+
+    fn columns(&self) -> Vec<ColumnSpec> {
+        env_columns(&self.spec)
+    }
+
+    fn length(&self) -> Length {
+        Length::AtMost(self.steps)
+    }
+
+    fn record(&self, k: u64, episode: &mut EpisodeBuffer<'_>) {
+        if let Err(error) = self.play(k, episode) {
+            episode.fail(error);
         }
     }
 }

@@ -3,9 +3,9 @@
 
 use envs::batch::StepBatch;
 use envs::buffer::Buffer;
-use envs::collect::{CollectConfig, Truth};
-use envs::dataset::RecordedEpisode;
-use envs::policy::{CoverageWalk, Policy};
+use envs::collect::{CollectConfig, PlayedSource, Player, Truth};
+use envs::dataset::{EpisodeSource, RecordedEpisode};
+use envs::policy::{CoverageWalk, Policy, RandomWalk, Zero};
 use envs::registry::find;
 use envs::tasks::mnist_world::MnistWorldEnvConfig;
 use envs::vector::{Reset, VectorConfig};
@@ -77,4 +77,47 @@ fn other_policies_are_refused_by_name() {
     envs.reset(Reset::Next, out.obs_mut()).unwrap();
     let error = walk.act(&*envs, out.obs(), &mut Buffer::I8(vec![0; 2])).unwrap_err().to_string();
     assert_eq!(error, "the policy CoverageWalk acts in MnistWorld-v0 only, this is MnistWorldTrack-v0");
+}
+
+/// Episodes end on the ground, at their limit, and after two steps.
+#[test]
+fn policies_that_take_turns_play_what_each_plays_alone() {
+    let config = json!({ "digits": { "kind": "drawn", "per_label": 3 } });
+    for (env, config) in [("hopper", json!({})), ("cartpole-swing-up", json!({})), ("mnist-world-track", config)] {
+        let entry = find(env).unwrap();
+        let random = || Player { about: json!("random"), make: Box::new(|| Ok(Box::new(RandomWalk::default()))) };
+        let zero = || Player { about: json!("zero"), make: Box::new(|| Ok(Box::new(Zero))) };
+        let played = |players| PlayedSource::new(entry, &config, SEED, players).unwrap();
+        let own = entry.source(&config, &CollectConfig { seed: SEED, truth: Truth::None }).unwrap();
+        let (both, still) = (played(vec![random(), zero()]), played(vec![zero()]));
+        let same = |a: &dyn EpisodeSource, b: &dyn EpisodeSource, k: u64| {
+            let [a, b] = [a, b].map(|source| RecordedEpisode::new(source, k).unwrap());
+            assert_eq!(a.steps(), b.steps(), "{env} {k}");
+            assert_eq!(a.column::<f32>("rewards"), b.column::<f32>("rewards"), "{env} {k}");
+            for column in ["terminations", "truncations"] {
+                assert_eq!(a.column::<u8>(column), b.column::<u8>(column), "{env} {k}");
+            }
+            if env == "mnist-world-track" {
+                assert_eq!(a.column::<u8>("observations"), b.column::<u8>("observations"));
+                assert_eq!(a.column::<i8>("actions"), b.column::<i8>("actions"));
+            } else {
+                assert_eq!(a.column::<f32>("observations"), b.column::<f32>("observations"));
+                assert_eq!(a.column::<f32>("actions"), b.column::<f32>("actions"));
+            }
+        };
+        for k in [0, 2] {
+            same(&both, &*own, k);
+            same(&both, &still, k + 1);
+        }
+        assert_eq!(both.header().config["collector"], json!({"policies": ["random", "zero"]}));
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_play_is_an_error_of_its_episode() {
+    let entry = find("hopper").unwrap();
+    let broken = Player { about: json!("broken"), make: Box::new(|| Err("its weights are gone".to_owned())) };
+    let source = PlayedSource::new(entry, &json!({}), SEED, vec![broken]).unwrap();
+    let said = RecordedEpisode::new(&source, 0).err().unwrap().to_string();
+    assert!(said.contains("its weights are gone"), "{said}");
 }

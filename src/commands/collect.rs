@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Error, Result};
-use envs::collect::{CollectConfig, CollectError, Truth};
+use envs::collect::{CollectConfig, CollectError, PlayedSource, Truth};
 use envs::coverage::CoverageError;
 use envs::dataset::{
     Bounds, ColumnSpec, Control, Description, EpisodeSource, Manifest, Outcome, Request, ShardOf, collect_part,
@@ -14,13 +14,15 @@ use envs::dataset::{
 use envs::env::EnvError;
 use envs::registry::{Entry, find};
 use envs::storage;
-use serde_json::json;
+use serde_json::{Value, json};
 use simulators::rng::Seed;
 use toml::Table;
+use world_models::libtorch;
 
 use crate::cli::{CollectArgs, TruthArg};
 use crate::failure::{Stopped, Usage};
 use crate::memory::memory;
+use crate::policies;
 use crate::run_config::{self, Fault, Layered, MNIST_WORLD, Preset};
 use crate::terminal::{self, Progress, bytes};
 
@@ -31,7 +33,10 @@ const SHARDS_IN_MEMORY: u64 = 3;
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
-    let (config, layered) = env_config(entry, args)?;
+    let players = args.policy.iter().map(|name| policies::player(name, args.stochastic, entry));
+    let (players, configs): (Vec<_>, Vec<_>) = players.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let trained_in = one_of(&args.policy, configs)?;
+    let (config, layered) = env_config(entry, args, trained_in)?;
     if args.layers.print_config {
         println!("{}", run_config::as_toml(&config)?);
         return Ok(());
@@ -45,7 +50,14 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
     let bounds = Bounds { part: args.shard, min_free: args.min_free.map(|size| size.0) };
     let begin = Instant::now();
     let collect_config = CollectConfig { seed: Seed(args.seed), truth };
-    let source = entry.source(&config, &collect_config).map_err(|error| source_refused(error, &layered))?;
+    let source = if players.is_empty() {
+        entry.source(&config, &collect_config)
+    } else {
+        // Policies compute on the thread that records their episode.
+        libtorch::set_threads(1);
+        PlayedSource::new(entry, &config, collect_config.seed, players).map(|source| Box::new(source) as Box<_>)
+    };
+    let source: Box<dyn EpisodeSource> = source.map_err(|error| source_refused(error, &layered))?;
     if let Some(memory) = memory() {
         check_memory(source.as_ref(), request, &layered, memory.free)?;
     }
@@ -80,9 +92,23 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// The environment's whole configuration from all layers.
-fn env_config(entry: &Entry, args: &CollectArgs) -> Result<(serde_json::Value, Layered)> {
-    let mut base = Table::new();
+/// The configuration that the policies were trained in, which must be one.
+fn one_of(names: &[String], configs: Vec<Option<Value>>) -> Result<Option<Value>> {
+    let mut trained = names.iter().zip(configs).filter_map(|(name, config)| Some((name, config?)));
+    let Some((first, config)) = trained.next() else { return Ok(None) };
+    if let Some((other, _)) = trained.find(|(_, other)| *other != config) {
+        let problem = format!("it was trained in another configuration of the environment than {first}");
+        return Err(Usage::argument("--policy", other, problem).into());
+    }
+    Ok(Some(config))
+}
+
+/// The environment's whole configuration from all layers, above that in which its policies were trained.
+fn env_config(entry: &Entry, args: &CollectArgs, trained_in: Option<Value>) -> Result<(serde_json::Value, Layered)> {
+    let mut base = match trained_in {
+        Some(config) => Table::try_from(run_config::without_nulls(config))?,
+        None => Table::new(),
+    };
     if let Some(folder) = &args.mnist {
         base.insert("digits".into(), toml::Value::Table(mnist_files(folder, &args.split)?));
     }

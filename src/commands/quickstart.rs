@@ -71,6 +71,8 @@ fn recording(out: &Path, episodes: u64, seed: u64, set: &[&str]) -> CollectArgs 
         env: "mnist-world".into(),
         episodes,
         out: out.to_owned(),
+        policy: Vec::new(),
+        stochastic: false,
         seed,
         truth: TruthArg::Full,
         episodes_per_shard: None,

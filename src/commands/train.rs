@@ -31,9 +31,9 @@ pub fn run(args: &TrainArgs, threads: usize, json: bool) -> Result<()> {
     if !settings::is_model(&args.model) {
         return Err(settings::no_model(&args.model));
     }
-    let Some(data) = &args.data else {
+    let (Some(data), None) = (&args.data, &args.env) else {
         let problem = format!("{} learns from a dataset", args.model);
-        let advice = "give it one with --data; policies learn in an environment: `mindseye train shac --env ...`";
+        let advice = "give it one with --data alone; policies learn in an environment: `mindseye train shac --env ...`";
         let env = args.env.as_deref().unwrap_or_default();
         return Err(Usage::argument("--env", env, problem).suggest(Some(advice)).into());
     };

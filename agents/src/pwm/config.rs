@@ -20,8 +20,10 @@ pub struct ModelTraining {
     pub batch: usize,
     /// Updates of each epoch.
     pub updates: u64,
-    /// Updates of the first epoch that has an episode to learn from.
+    /// Updates of the first epoch that has an episode to learn from, if there were none before.
     pub first_updates: u64,
+    /// Updates before the first epoch, on the episodes of a dataset, at the first learning rate.
+    pub pretraining_updates: u64,
     /// The optimiser.
     pub adam: AdamConfig,
 }
@@ -33,6 +35,7 @@ impl Default for ModelTraining {
             batch: 256,
             updates: 8,
             first_updates: 1000,
+            pretraining_updates: 0,
             adam: AdamConfig { clip_norm: 20.0, ..AdamConfig::default() },
         }
     }
@@ -115,6 +118,7 @@ impl ModelTraining {
             Limit::whole("batch", self.batch as i128, 1..=65_536),
             Limit::whole("updates", self.updates.into(), 1..=10_000),
             Limit::whole("first_updates", self.first_updates.into(), 1..=1_000_000),
+            Limit::whole("pretraining_updates", self.pretraining_updates.into(), 0..=MANY),
         ];
         own.into_iter().chain(self.adam.limits().into_iter().map(|limit| limit.within("adam"))).collect()
     }

@@ -86,7 +86,17 @@ impl Replay {
 
     /// The episode of env `row` has ended. It is kept if it is long enough for a sequence.
     pub fn end(&mut self, row: usize) {
-        let Rows { observations, mut actions, mut rewards } = std::mem::take(&mut self.open[row]);
+        let Rows { observations, actions, rewards } = std::mem::take(&mut self.open[row]);
+        self.keep(&observations, actions, rewards);
+    }
+
+    /// Whether an episode of so many steps has room beside those that are here, and is long enough.
+    pub fn has_room(&self, steps: usize) -> bool {
+        steps >= self.horizon && self.next + steps < self.capacity
+    }
+
+    /// Takes in an episode: `[T + 1, O]`, `[T, A]` and `[T]`.
+    pub fn keep(&mut self, observations: &[f32], mut actions: Vec<f32>, mut rewards: Vec<f32>) {
         let (steps, [o, a]) = (rewards.len(), self.sizes);
         if steps < self.horizon || steps + 1 > self.capacity {
             return;
@@ -112,7 +122,7 @@ impl Replay {
         self.ring.observations.resize(used * o, 0.0);
         self.ring.actions.resize(used * a, 0.0);
         self.ring.rewards.resize(used, 0.0);
-        self.ring.observations[rows.start * o..rows.end * o].copy_from_slice(&observations);
+        self.ring.observations[rows.start * o..rows.end * o].copy_from_slice(observations);
         self.ring.actions[rows.start * a..rows.end * a].copy_from_slice(&actions);
         self.ring.rewards[rows.clone()].copy_from_slice(&rewards);
         self.episodes.push_back(Place { begin: rows.start, steps });

@@ -1,9 +1,12 @@
 //! `mindseye train shac` and `pwm`: a policy in an environment.
 
+use std::path::Path;
+
 use agents::pwm::PwmConfig;
 use agents::shac::ShacConfig;
-use agents::train::{Course, Event, Outcome, PolicyConfig, TrainError, train};
+use agents::train::{Course, Event, From, Outcome, PolicyConfig, TakeInError, TrainError, train};
 use anyhow::{Error, Result};
+use envs::dataset::Dataset;
 use envs::env::EnvError;
 use envs::registry::{Entry, find};
 use envs::storage::{self, Lock};
@@ -16,7 +19,7 @@ use world_models::train::Folder;
 use super::check_place;
 use super::settings::set_seed;
 use crate::cli::TrainArgs;
-use crate::failure::{Difference, Stopped, Usage};
+use crate::failure::{Difference, Stopped, Usage, dataset_refused};
 use crate::memory::memory;
 use crate::run_config::{self, Fault, Layered, Preset, without_nulls};
 use crate::run_dir::{RunDir, differences};
@@ -37,25 +40,33 @@ pub fn run(args: &TrainArgs, trainer: (&str, &[Preset]), threads: usize, json: b
     let entry = find(env)?;
     let run = RunDir::at(&args.out);
     let begun = (args.resume && run.exists()).then(|| run.policy_config()).transpose()?;
+    let data = args.data.as_ref().map(|data| dataset_of(data, entry)).transpose()?;
     let (config, layered) = resolved(args, trainer, entry, begun.as_ref())?;
     if args.layers.print_config {
         println!("{}", run_config::as_toml(&config)?);
         return Ok(());
     }
     may_begin(&run, args, &config, &layered, threads)?;
+    if pretraining(&config) > 0 && data.is_none() && !run.exists() {
+        let refusal = layered.refusal("pwm.model_training.pretraining_updates", "there is nothing to learn from");
+        return Err(refusal.suggest(Some("name a dataset with --data, or set it to 0")).into());
+    }
     libtorch::set_threads(threads);
     if let Some(memory) = memory() {
         check_memory(entry, &config, &layered, memory.free)?;
     }
     // An env that is not one to train in is refused before anything is written.
-    let fresh = agents::train::fresh(&config).map_err(refused)?;
+    let mut fresh = agents::train::fresh(&config).map_err(refused)?;
+    if let (Some(dataset), false) = (&data, run.exists()) {
+        fresh.take_in(dataset).map_err(|error| refused(error.into()))?;
+    }
     if args.dry_run {
         drop(fresh);
         println!("{}", cost(&config));
         return Ok(());
     }
     drop(fresh);
-    let outcome = train_in(&run, args, &config, &layered, threads, json)?;
+    let outcome = train_in(&run, args, (&config, &layered), data.as_ref(), threads, json)?;
     if outcome.stopped {
         let epochs = config.trainer().course().epochs;
         let done = format!("{} of {epochs} epochs are saved; add --resume to go on", outcome.epoch);
@@ -76,8 +87,8 @@ pub fn run(args: &TrainArgs, trainer: (&str, &[Preset]), threads: usize, json: b
 fn train_in(
     run: &RunDir,
     args: &TrainArgs,
-    config: &PolicyConfig,
-    layered: &Layered,
+    (config, layered): (&PolicyConfig, &Layered),
+    data: Option<&Dataset>,
     threads: usize,
     json: bool,
 ) -> Result<Outcome> {
@@ -88,19 +99,21 @@ fn train_in(
     // Until now another process may have begun the run, or gone on with it.
     let changed = may_begin(run, args, config, layered, threads)?;
     let resume = (run.exists() && run.has_checkpoint()).then(|| run.checkpoint()).transpose()?;
-    let bar = Progress::new("train", config.trainer().course().epochs, json);
+    let mut bars = Bars { config, json, shown: None };
     for line in &changed {
-        bar.say(&format!("going on with another {line}"));
+        bars.first().say(&format!("going on with another {line}"));
     }
     if resume.is_none() {
-        run.begin(storage, config, &serde_json::Value::Null, None)?;
+        let about = data.map(|dataset| json!({ "digest": dataset.digest(), "episodes": dataset.len() }));
+        run.begin(storage, config, &about.unwrap_or_default(), None)?;
     } else if !changed.is_empty() {
         run.write_config(storage, config)?;
     }
     let folder = Folder { run: run.path(), storage };
-    let outcome = train(folder, config, resume.as_ref(), &stop, &mut |event| show(&bar, config, &event));
+    let from = From { resume: resume.as_ref(), data };
+    let outcome = train(folder, config, from, &stop, &mut |event| show(&mut bars, &event));
     let outcome = outcome.map_err(refused)?;
-    bar.finish();
+    bars.finish();
     Ok(outcome)
 }
 
@@ -110,8 +123,22 @@ fn refused(error: TrainError) -> Error {
             Usage::worded(error.to_string()).field("--env").into()
         }
         TrainError::Env(error) => error.into(),
+        TrainError::TakeIn(
+            error @ (TakeInError::NoUse { .. } | TakeInError::Width { .. } | TakeInError::Short { .. }),
+        ) => Usage::worded(error.to_string()).field("--data").into(),
         other => other.into(),
     }
+}
+
+/// A dataset of this env.
+fn dataset_of(path: &Path, entry: &Entry) -> Result<Dataset> {
+    let dataset = Dataset::open(path).map_err(|error| dataset_refused("--data", path, error))?;
+    let env = &dataset.description().source.env_id;
+    if env != entry.id {
+        let problem = format!("its episodes are of {env}, the policy is to act in {}", entry.id);
+        return Err(Usage::argument("--data", path.display(), problem).into());
+    }
+    Ok(dataset)
 }
 
 /// The configuration from all layers, above that of the run to go on with.
@@ -225,13 +252,55 @@ fn cost(config: &PolicyConfig) -> String {
     )
 }
 
+/// One bar at a time: for the updates of a model before the first epoch, then for epochs.
+struct Bars<'a> {
+    config: &'a PolicyConfig,
+    json: bool,
+    shown: Option<(&'static str, Progress)>,
+}
+
+impl Bars<'_> {
+    fn of(&mut self, what: &'static str) -> &Progress {
+        if self.shown.as_ref().is_none_or(|(shown, _)| *shown != what) {
+            self.finish();
+            let total = match what {
+                "model" => pretraining(self.config),
+                _ => self.config.trainer().course().epochs,
+            };
+            self.shown = Some((what, Progress::new(what, total, self.json)));
+        }
+        &self.shown.as_ref().expect("it was just made").1
+    }
+
+    /// The first that there is something to show of.
+    fn first(&mut self) -> &Progress {
+        self.of(if pretraining(self.config) > 0 { "model" } else { "train" })
+    }
+
+    fn finish(&self) {
+        if let Some((_, bar)) = &self.shown {
+            bar.finish();
+        }
+    }
+}
+
+/// Updates of a model before the first epoch.
+fn pretraining(config: &PolicyConfig) -> u64 {
+    config.pwm.as_ref().map_or(0, |pwm| pwm.model_training.pretraining_updates)
+}
+
 /// Shows what the training loop tells.
-fn show(bar: &Progress, config: &PolicyConfig, event: &Event<'_>) {
+fn show(bars: &mut Bars<'_>, event: &Event<'_>) {
     match event {
         Event::Begin { parameters, .. } => {
-            bar.say(&format!("{}; {} parameters", cost(config), terminal::count(*parameters as u64)));
+            let config = bars.config;
+            bars.first().say(&format!("{}; {} parameters", cost(config), terminal::count(*parameters as u64)));
         }
-        Event::Epoch { epoch, env_steps, report } => bar.at(*epoch, || {
+        Event::Pretrained { updates, report, .. } => {
+            let model = bars.of("model");
+            model.at(*updates, || format!("loss {:.5}, {:.5} of rewards", report.dynamics_loss, report.reward_loss));
+        }
+        Event::Epoch { epoch, env_steps, report } => bars.of("train").at(*epoch, || {
             let steps = terminal::count(*env_steps);
             match report.episodes {
                 Some((mean, length)) => format!("{steps} steps, return {mean:.1} over {length:.0} steps"),

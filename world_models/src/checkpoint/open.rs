@@ -77,6 +77,12 @@ impl Checkpoint {
         &self.path
     }
 
+    /// The sha256 of the file of weights, in hex.
+    #[must_use]
+    pub fn sha256_of_weights(&self) -> &str {
+        self.listing.files.iter().find(|(file, _)| *file == MODEL).map_or("", |(_, listed)| &listed.sha256)
+    }
+
     /// The configuration saved with the model.
     ///
     /// # Errors
