@@ -549,3 +549,30 @@ fn gave_up(config: &PolicyConfig, epoch: u64, wrong: &NotFinite, in_a_row: u64, 
         course.nonfinite_limit, course.learning_rate
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learning_rates_fall_along_a_line() {
+        for course in [ShacConfig::default().course(), PwmConfig::default().course()] {
+            let rate = |epoch| course.rate(course.learning_rate, epoch);
+            assert!((rate(0) - course.learning_rate).abs() < 1e-15 && (rate(course.epochs) - 1e-5).abs() < 1e-15);
+            assert!((rate(course.epochs / 2) - f64::midpoint(course.learning_rate, 1e-5)).abs() < 1e-15);
+        }
+    }
+
+    #[test]
+    fn a_policy_has_one_trainer() {
+        let config = |more: &str| {
+            let text = format!(r#"{{"seed": 0, "env": {{"id": "Ant-v0", "config": {{}}}}{more}}}"#);
+            serde_json::from_str::<PolicyConfig>(&text).expect("a configuration")
+        };
+        for wrong in [config(""), config(r#", "shac": {}, "pwm": {}"#)] {
+            let said = wrong.validate().expect_err("no trainer, or two").to_string();
+            assert!(said.contains("a policy has one trainer"), "{said}");
+        }
+        assert_eq!(config(r#", "pwm": {}"#).trainer().name(), "pwm");
+    }
+}

@@ -379,6 +379,20 @@ mod tests {
     }
 
     #[test]
+    fn groups_of_eight_sum_to_one() {
+        let shape = Shape { last: Some(Between::SimNorm), ..mish(&[5, 24, 40]) };
+        let (vs, networks) = made(1, &shape, Start::Normal);
+        // Also where one number of a group is far beyond the others.
+        let _ = tch::no_grad(|| vs.variables()["1.gain"].shallow_clone().g_mul_scalar_(300.0));
+        for latents in [networks.forward(&random(&[9, 5], 7)), networks.run(&random(&[9, 5], 7), Numbers::F32).0] {
+            let groups = latents.view([-1, GROUP]);
+            assert!(groups.min().double_value(&[]) >= 0.0);
+            let error = (groups.sum_dim_intlist([1i64].as_slice(), false, Kind::Float) - 1.0).abs().max();
+            assert!(error.double_value(&[]) < 1e-5, "{error:?}");
+        }
+    }
+
+    #[test]
     fn gradients_add_up() {
         let (_vs, networks) = made(1, &mish(&[4, 24, 2]), Start::Orthogonal);
         let (x, bar) = (random(&[100, 4], 3), random(&[1, 100, 2], 4));
