@@ -189,7 +189,7 @@ impl Pwm {
                 next.index_copy(0, &Tensor::from_slice(&anew), &seen(&obs))
             };
         }
-        Ok((window, rewards / self.config.course().steps() as f64))
+        Ok((window, rewards / self.config.schedule().steps() as f64))
     }
 
     /// Imagines a window from `observations` `[N, O]`, and has no env play it.
@@ -235,7 +235,7 @@ impl Pwm {
     /// Updates of the model; their means. It stops at the first that is not finite.
     fn train_model(&mut self, updates: u64) -> Result<ModelReport, NotFinite> {
         let training = &self.config.model_training;
-        let rate = self.config.course().rate(training.learning_rate, self.state.epoch);
+        let rate = self.config.schedule().rate(training.learning_rate, self.state.epoch);
         let mut means = ModelReport { dynamics_loss: 0.0, reward_loss: 0.0, gradient: 0.0 };
         for _ in 0..updates {
             let rng = &mut stream(self.seed, Purpose::Replay, self.state.batches);
@@ -312,7 +312,7 @@ impl Pwm {
         if !report.actor_gradient.is_finite() {
             return Err(NotFinite { what: "the norm of the actor's gradient", value: report.actor_gradient });
         }
-        let rate = config.course().rate(config.actor.learning_rate, self.state.epoch);
+        let rate = config.schedule().rate(config.actor.learning_rate, self.state.epoch);
         self.adam[0].step(rate, report.actor_gradient);
         self.agent.actor.keep_exploring();
         Ok(imagined)
@@ -322,7 +322,7 @@ impl Pwm {
     fn train_critics(&mut self, imagined: &Imagined, report: &mut Report) -> Result<(), NotFinite> {
         let (config, Imagined { rows, latents, rewards, worth, courses, .. }) = (&self.config, imagined);
         let targets = Tensor::from_slice(&td_lambda(rewards, worth, courses, *rows, config.gamma, config.lambda));
-        let rate = config.course().rate(config.critic.learning_rate, self.state.epoch);
+        let rate = config.schedule().rate(config.critic.learning_rate, self.state.epoch);
         let (critics, adam) = (&self.agent.critic, &mut self.adam[1]);
         (report.critic_loss, report.critic_gradient) =
             critic::fit(critics, adam, &config.critic, rate, latents, &targets);
@@ -354,7 +354,7 @@ impl Learner for Pwm {
     fn epoch(&mut self) -> Result<(Report, Option<NotFinite>), EnvError> {
         let ready = self.model.ready(self.config.numbers);
         let (window, reward) = self.play(&ready)?;
-        self.state.env_steps += self.config.course().steps();
+        self.state.env_steps += self.config.schedule().steps();
         let terminated = window.courses.iter().filter(|&&course| course == Course::Terminated).count();
         let mut report = Report { reward, terminated, ..self.report() };
         let training = &self.config.model_training;

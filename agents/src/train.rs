@@ -17,6 +17,7 @@ use world_models::checkpoint::{self, Checkpoint, CheckpointError, Named, Parts};
 use world_models::metrics::MetricsLog;
 use world_models::train::Folder;
 
+use crate::networks::{MANY, positive};
 use crate::pwm::{Pwm, PwmConfig};
 use crate::shac::{Shac, ShacConfig};
 
@@ -57,7 +58,7 @@ pub enum Trainer<'a> {
 
 /// What the loop needs to know of a trainer.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Course {
+pub struct Schedule {
     /// Envs side by side.
     pub num_envs: usize,
     /// Steps of a window.
@@ -78,7 +79,23 @@ pub struct Course {
     pub final_learning_rate: f64,
 }
 
-impl Course {
+impl Schedule {
+    /// What every field may hold, the actor's learning rate apart.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        vec![
+            // Their states are in every checkpoint.
+            Limit::whole("num_envs", self.num_envs as i128, 1..=4096),
+            Limit::whole("horizon", self.horizon as i128, 1..=1024),
+            Limit::whole("epochs", self.epochs.into(), 1..=MANY),
+            positive("final_learning_rate", self.final_learning_rate),
+            Limit::whole("log_every", self.log_every.into(), 1..=MANY),
+            Limit::whole("checkpoint_every", self.checkpoint_every.into(), 1..=MANY),
+            Limit::whole("keep_checkpoints", self.keep_checkpoints as i128, 1..=10_000),
+            Limit::whole("nonfinite_limit", self.nonfinite_limit.into(), 1..=1_000),
+        ]
+    }
+
     /// A learning rate that begins at `first`, in epoch `epoch` of all.
     #[must_use]
     pub fn rate(&self, first: f64, epoch: u64) -> f64 {
@@ -104,10 +121,10 @@ impl Trainer<'_> {
 
     /// What the loop needs to know of it.
     #[must_use]
-    pub fn course(&self) -> Course {
+    pub fn schedule(&self) -> Schedule {
         match self {
-            Self::Shac(config) => config.course(),
-            Self::Pwm(config) => config.course(),
+            Self::Shac(config) => config.schedule(),
+            Self::Pwm(config) => config.schedule(),
         }
     }
 
@@ -391,7 +408,7 @@ pub struct Outcome {
 pub fn fresh(config: &PolicyConfig) -> Result<Box<dyn Learner>, TrainError> {
     let (entry, settings, trainer) = (find(&config.env.id)?, &config.env.config, config.trainer());
     let vector = |autoreset| VectorConfig {
-        num_envs: trainer.course().num_envs,
+        num_envs: trainer.schedule().num_envs,
         seed: config.seed,
         autoreset,
         ..VectorConfig::default()
@@ -433,7 +450,7 @@ pub fn train(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome, TrainError> {
-    let course = config.trainer().course();
+    let schedule = config.trainer().schedule();
     let mut run = fresh(config)?;
     if let Some(checkpoint) = resume {
         run.restore(checkpoint)?;
@@ -444,7 +461,7 @@ pub fn train(
     create_folders(folder.storage, &folder.checkpoints())?;
     let mut log = MetricsLog::open(folder.storage, folder.run, run.counts()[0])?;
     let parameters = run.model().values().map(tch::Tensor::numel).sum();
-    watch(Event::Begin { parameters, epochs: course.epochs, steps: course.steps() });
+    watch(Event::Begin { parameters, epochs: schedule.epochs, steps: schedule.steps() });
 
     let begin = Instant::now();
     let mut saved = resume.map(|_| run.epochs_done());
@@ -467,7 +484,7 @@ pub fn train(
             (saved, last_saved) = (Some(0), Some(path));
         }
     }
-    while run.epochs_done() < course.epochs && !stop.load(Ordering::Relaxed) {
+    while run.epochs_done() < schedule.epochs && !stop.load(Ordering::Relaxed) {
         let (report, wrong) = run.epoch()?;
         let (epoch, [env_steps, skipped, broken_steps]) = (run.epochs_done(), run.counts());
         mean_return = report.episodes.map(|(mean, _)| mean);
@@ -475,13 +492,13 @@ pub fn train(
         if let Some(wrong) = &wrong {
             in_a_row += 1;
             watch(Event::Skipped { epoch: epoch - 1, wrong });
-            if in_a_row >= course.nonfinite_limit {
+            if in_a_row >= schedule.nonfinite_limit {
                 return Err(TrainError::NonFinite(gave_up(config, epoch - 1, wrong, in_a_row, last_saved.as_deref())));
             }
         } else {
             in_a_row = 0;
         }
-        if epoch.is_multiple_of(course.log_every) {
+        if epoch.is_multiple_of(schedule.log_every) {
             let mut scalars = vec![
                 ("train/epoch", epoch as f64),
                 ("train/actor_loss", report.actor_loss),
@@ -490,7 +507,7 @@ pub fn train(
                 ("train/actor_gradient_norm", report.actor_gradient),
                 ("train/critic_gradient_norm", report.critic_gradient),
                 ("train/actor_std", report.deviation),
-                ("train/actor_learning_rate", course.rate(course.learning_rate, epoch - 1)),
+                ("train/actor_learning_rate", schedule.rate(schedule.learning_rate, epoch - 1)),
                 ("train/terminated", report.terminated as f64),
                 ("train/skipped", skipped as f64),
                 ("train/broken_steps", broken_steps as f64),
@@ -508,8 +525,8 @@ pub fn train(
             log.write(env_steps, begin.elapsed().as_secs_f64(), &scalars)?;
         }
         // Between bad epochs it waits: a run resumed there would count them anew.
-        save_due |= epoch.is_multiple_of(course.checkpoint_every);
-        if save_due && in_a_row == 0 && epoch < course.epochs {
+        save_due |= epoch.is_multiple_of(schedule.checkpoint_every);
+        if save_due && in_a_row == 0 && epoch < schedule.epochs {
             let path = save(folder, config, run.as_ref(), &mut log)?;
             watch(Event::Saved { path: &path });
             (save_due, saved, last_saved) = (false, Some(epoch), Some(path));
@@ -520,7 +537,7 @@ pub fn train(
         let path = save(folder, config, run.as_ref(), &mut log)?;
         watch(Event::Saved { path: &path });
     }
-    Ok(Outcome { epoch, env_steps, mean_return, stopped: epoch < course.epochs })
+    Ok(Outcome { epoch, env_steps, mean_return, stopped: epoch < schedule.epochs })
 }
 
 fn save(
@@ -532,13 +549,13 @@ fn save(
     log.sync()?;
     let (model, optimizer, state) = (&run.model(), &run.optimizer(), &run.state());
     let parts = Parts { update: run.epochs_done(), config, state, model, optimizer };
-    Ok(checkpoint::save(folder.storage, &folder.checkpoints(), &parts, config.trainer().course().keep_checkpoints)?)
+    Ok(checkpoint::save(folder.storage, &folder.checkpoints(), &parts, config.trainer().schedule().keep_checkpoints)?)
 }
 
 fn gave_up(config: &PolicyConfig, epoch: u64, wrong: &NotFinite, in_a_row: u64, saved: Option<&Path>) -> String {
     let NotFinite { what, value } = wrong;
     let (seed, trainer) = (config.seed, config.trainer());
-    let (name, course) = (trainer.name(), trainer.course());
+    let (name, schedule) = (trainer.name(), trainer.schedule());
     let kept = match saved {
         Some(path) => format!("the last good checkpoint, {}, is intact", path.display()),
         None => "no checkpoint had been written yet".to_owned(),
@@ -546,7 +563,7 @@ fn gave_up(config: &PolicyConfig, epoch: u64, wrong: &NotFinite, in_a_row: u64, 
     format!(
         "epoch {epoch}: {what} is {value}, {in_a_row} in a row, and {name}.nonfinite_limit is {}; seed {seed}; {kept}. --resume \
          would meet the same numbers again: begin anew with a lower {name}.actor.learning_rate (it is {}), or another --seed",
-        course.nonfinite_limit, course.learning_rate
+        schedule.nonfinite_limit, schedule.learning_rate
     )
 }
 
@@ -556,10 +573,10 @@ mod tests {
 
     #[test]
     fn learning_rates_fall_along_a_line() {
-        for course in [ShacConfig::default().course(), PwmConfig::default().course()] {
-            let rate = |epoch| course.rate(course.learning_rate, epoch);
-            assert!((rate(0) - course.learning_rate).abs() < 1e-15 && (rate(course.epochs) - 1e-5).abs() < 1e-15);
-            assert!((rate(course.epochs / 2) - f64::midpoint(course.learning_rate, 1e-5)).abs() < 1e-15);
+        for schedule in [ShacConfig::default().schedule(), PwmConfig::default().schedule()] {
+            let rate = |epoch| schedule.rate(schedule.learning_rate, epoch);
+            assert!((rate(0) - schedule.learning_rate).abs() < 1e-15 && (rate(schedule.epochs) - 1e-5).abs() < 1e-15);
+            assert!((rate(schedule.epochs / 2) - f64::midpoint(schedule.learning_rate, 1e-5)).abs() < 1e-15);
         }
     }
 

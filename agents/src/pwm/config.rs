@@ -8,7 +8,7 @@ use world_models::mlp::{Activation, Numbers, Shape};
 
 use crate::networks::{ActorConfig, CriticConfig, MANY, positive};
 use crate::returns::WindowEnd;
-use crate::train::Course;
+use crate::train::Schedule;
 
 /// How the world model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,17 +130,9 @@ impl PwmConfig {
     pub fn limits(&self) -> Vec<Limit> {
         let rows = self.num_envs.saturating_mul(self.horizon);
         let own = [
-            Limit::whole("num_envs", self.num_envs as i128, 1..=4096),
-            Limit::whole("horizon", self.horizon as i128, 1..=1024),
-            Limit::whole("epochs", self.epochs.into(), 1..=MANY),
             Limit::real("gamma", self.gamma, 0.0..=1.0),
             Limit::real("lambda", self.lambda, 0.0..=1.0),
-            positive("final_learning_rate", self.final_learning_rate),
             Limit::whole("replay", self.replay as i128, 1..=100_000_000),
-            Limit::whole("log_every", self.log_every.into(), 1..=MANY),
-            Limit::whole("checkpoint_every", self.checkpoint_every.into(), 1..=MANY),
-            Limit::whole("keep_checkpoints", self.keep_checkpoints as i128, 1..=10_000),
-            Limit::whole("nonfinite_limit", self.nonfinite_limit.into(), 1..=1_000),
         ];
         let groups = [
             ("model", self.model.limits()),
@@ -149,7 +141,7 @@ impl PwmConfig {
             ("critic", self.critic.limits(rows)),
         ];
         let of = |(name, limits): (&'static str, Vec<Limit>)| limits.into_iter().map(move |limit| limit.within(name));
-        own.into_iter().chain(groups.into_iter().flat_map(of)).collect()
+        self.schedule().limits().into_iter().chain(own).chain(groups.into_iter().flat_map(of)).collect()
     }
 
     /// Trainable numbers for `inputs` observed numbers and `actions`.
@@ -175,15 +167,15 @@ impl PwmConfig {
         let model = 4 * widths(units) + 2 * widths(encoder_units) + 8 * *latent as u64 + inputs + actions;
         let heads = widths(&self.actor.hidden) + self.critic.count as u64 * widths(&self.critic.hidden);
         let batch = (self.model_training.batch * self.horizon) as u64;
-        let numbers = self.course().steps().saturating_mul(2 * (model + heads)) + batch.saturating_mul(2 * model);
+        let numbers = self.schedule().steps().saturating_mul(2 * (model + heads)) + batch.saturating_mul(2 * model);
         let replay = (self.replay as u64).saturating_mul(inputs + actions + 1);
         4 * (numbers + replay) + 16 * self.parameters(sizes)
     }
 
     /// What the training loop needs to know.
     #[must_use]
-    pub fn course(&self) -> Course {
-        Course {
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
             num_envs: self.num_envs,
             horizon: self.horizon,
             epochs: self.epochs,

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use simulators::limits::Limit;
 use world_models::mlp::{Activation, Shape};
 
-use crate::networks::{ActorConfig, CriticConfig, MANY, positive};
-use crate::train::Course;
+use crate::networks::{ActorConfig, CriticConfig};
+use crate::train::Schedule;
 
 /// What the objective of a window is divided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,23 +82,11 @@ impl ShacConfig {
     #[must_use]
     pub fn limits(&self) -> Vec<Limit> {
         let rows = self.num_envs.saturating_mul(self.horizon);
-        let own = [
-            // Their states are in every checkpoint.
-            Limit::whole("num_envs", self.num_envs as i128, 1..=4096),
-            Limit::whole("horizon", self.horizon as i128, 1..=1024),
-            Limit::whole("epochs", self.epochs.into(), 1..=MANY),
-            Limit::real("gamma", self.gamma, 0.0..=1.0),
-            Limit::real("lambda", self.lambda, 0.0..=1.0),
-            positive("final_learning_rate", self.final_learning_rate),
-            Limit::whole("log_every", self.log_every.into(), 1..=MANY),
-            Limit::whole("checkpoint_every", self.checkpoint_every.into(), 1..=MANY),
-            Limit::whole("keep_checkpoints", self.keep_checkpoints as i128, 1..=10_000),
-            Limit::whole("nonfinite_limit", self.nonfinite_limit.into(), 1..=1_000),
-        ];
+        let own = [Limit::real("gamma", self.gamma, 0.0..=1.0), Limit::real("lambda", self.lambda, 0.0..=1.0)];
         let gradients = self.row_gradients.map(|most| Limit::real("row_gradients", most, 1.0..=1e6));
         let actor = self.actor.limits().into_iter().map(|limit| limit.within("actor"));
         let critic = self.critic.limits(rows).into_iter().map(|limit| limit.within("critic"));
-        own.into_iter().chain(gradients).chain(actor).chain(critic).collect()
+        self.schedule().limits().into_iter().chain(own).chain(gradients).chain(actor).chain(critic).collect()
     }
 
     /// Trainable numbers, target critics included, for `inputs` observed numbers and `actions`.
@@ -127,8 +115,8 @@ impl ShacConfig {
 
     /// What the training loop needs to know.
     #[must_use]
-    pub fn course(&self) -> Course {
-        Course {
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
             num_envs: self.num_envs,
             horizon: self.horizon,
             epochs: self.epochs,
@@ -144,7 +132,7 @@ impl ShacConfig {
     /// A learning rate that begins at `first`, in epoch `epoch` of all.
     #[must_use]
     pub fn learning_rate(&self, first: f64, epoch: u64) -> f64 {
-        self.course().rate(first, epoch)
+        self.schedule().rate(first, epoch)
     }
 
     /// Steps of the env in each epoch.

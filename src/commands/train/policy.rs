@@ -4,7 +4,7 @@ use std::path::Path;
 
 use agents::pwm::PwmConfig;
 use agents::shac::ShacConfig;
-use agents::train::{Course, Event, From, Outcome, PolicyConfig, TakeInError, TrainError, train};
+use agents::train::{Event, From, Outcome, PolicyConfig, Schedule, TakeInError, TrainError, train};
 use anyhow::{Error, Result};
 use envs::dataset::Dataset;
 use envs::env::EnvError;
@@ -68,7 +68,7 @@ pub fn run(args: &TrainArgs, trainer: (&str, &[Preset]), threads: usize, json: b
     drop(fresh);
     let outcome = train_in(&run, args, (&config, &layered), data.as_ref(), threads, json)?;
     if outcome.stopped {
-        let epochs = config.trainer().course().epochs;
+        let epochs = config.trainer().schedule().epochs;
         let done = format!("{} of {epochs} epochs are saved; add --resume to go on", outcome.epoch);
         return Err(Stopped(done).into());
     }
@@ -230,7 +230,7 @@ fn check_memory(entry: &Entry, config: &PolicyConfig, layered: &Layered, free: u
         return Ok(());
     }
     let problem = format!("training needs about {} of memory, {} are free", bytes(needed), bytes(free));
-    let (name, Course { num_envs, .. }) = (trainer.name(), trainer.course());
+    let (name, Schedule { num_envs, .. }) = (trainer.name(), trainer.schedule());
     let field = format!("{name}.{}", if num_envs > 1 { "num_envs" } else { "horizon" });
     let most = (num_envs as u64).saturating_mul(free) / needed;
     let refusal = layered.refusal(&field, &problem).value(num_envs.to_string());
@@ -239,16 +239,16 @@ fn check_memory(entry: &Entry, config: &PolicyConfig, layered: &Layered, free: u
 
 /// What a run will take.
 fn cost(config: &PolicyConfig) -> String {
-    let (trainer, course) = (config.trainer(), config.trainer().course());
+    let (trainer, schedule) = (config.trainer(), config.trainer().schedule());
     format!(
         "{} in {}: {} epochs of {} steps ({} envs, {} steps each): {} steps in all",
         trainer.name(),
         config.env.id,
-        terminal::count(course.epochs),
-        terminal::count(course.steps()),
-        course.num_envs,
-        course.horizon,
-        terminal::count(course.epochs * course.steps()),
+        terminal::count(schedule.epochs),
+        terminal::count(schedule.steps()),
+        schedule.num_envs,
+        schedule.horizon,
+        terminal::count(schedule.epochs * schedule.steps()),
     )
 }
 
@@ -265,7 +265,7 @@ impl Bars<'_> {
             self.finish();
             let total = match what {
                 "model" => pretraining(self.config),
-                _ => self.config.trainer().course().epochs,
+                _ => self.config.trainer().schedule().epochs,
             };
             self.shown = Some((what, Progress::new(what, total, self.json)));
         }

@@ -16,7 +16,6 @@ const SHARD: [i64; 2] = [128, 4];
 
 /// Networks that are ready to be run: their weights as the products want them.
 pub struct Passes {
-    numbers: Numbers,
     layers: Vec<Ready>,
 }
 
@@ -57,7 +56,7 @@ impl Passes {
             let norm = layer.norm.as_ref().map(|(between, parameters)| (*between, parameters.each_ref().map(detached)));
             Ready { weight: layer.weight.detach().to_kind(kind), bias: layer.bias.detach(), norm }
         };
-        Self { numbers, layers: layers.iter().map(ready).collect() }
+        Self { layers: layers.iter().map(ready).collect() }
     }
 
     /// What the networks make of `x` `[K, B, in]`: `[K, B, out]` in single precision, and what the way back needs.
@@ -78,7 +77,7 @@ impl Passes {
             bias: layer.bias.shallow_clone(),
             norm: layer.norm.as_ref().map(|(between, parameters)| (*between, parameters.each_ref().map(detached))),
         };
-        Self { numbers: self.numbers, layers: self.layers.iter().map(clone).collect() }
+        Self { layers: self.layers.iter().map(clone).collect() }
     }
 
     fn run_shard(&self, x: &Tensor) -> (Tensor, Tape) {
