@@ -233,7 +233,9 @@ pub enum DataCommand {
   mindseye train shac --env cartpole-swing-up --preset cartpole --out runs/cartpole
   mindseye train shac --env ant --preset ant_fast --out runs/ant
   mindseye train pwm --env hopper --preset hopper --out runs/hopper
-  mindseye train pwm --env hopper --preset hopper --data data/hopper --set pwm.model_training.pretraining_updates=50000 --out runs/hopper")]
+  mindseye train pwm --env hopper --preset hopper --data data/hopper --set pwm.model_training.pretraining_updates=50000 --out runs/hopper
+  mindseye train pwm --env hopper --preset hopper --data data/hopper --start-from runs/hopper --seed 1 --out runs/hopper_1
+scripts/pretraining_data records episodes for a world model to begin with, of policies at every stage.")]
 pub struct TrainArgs {
     /// The model: flowm or `linear_rnn`, which learn from a dataset; or shac or pwm, policies that learn in an environment.
     pub model: String,
@@ -241,7 +243,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "env")]
     pub data: Option<PathBuf>,
     /// The environment of a policy; of shac, one that has gradients.
-    #[arg(long, value_name = "ENV", conflicts_with = "start_from")]
+    #[arg(long, value_name = "ENV")]
     pub env: Option<String>,
     /// The run's folder.
     #[arg(long, value_name = "DIR")]
@@ -249,7 +251,7 @@ pub struct TrainArgs {
     /// Go on from the run's last checkpoint.
     #[arg(long)]
     pub resume: bool,
-    /// Begin with the weights of another run's last checkpoint.
+    /// Begin with the weights of another run's last checkpoint; of pwm, with those of its world model.
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     pub start_from: Option<PathBuf>,
     /// Seed of weights and draws.

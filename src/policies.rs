@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use agents::Learned;
-use agents::train::PolicyConfig;
+use agents::config::PolicyConfig;
 use anyhow::Result;
 use envs::collect::{MakePlayer, Player};
 use envs::policy::{Policy, RandomWalk, TrackOracle, Zero};

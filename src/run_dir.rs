@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use agents::train::PolicyConfig;
+use agents::config::PolicyConfig;
 use anyhow::Result;
 use envs::dataset::Dataset;
 use envs::storage::{self, At, Storage};

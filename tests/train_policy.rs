@@ -177,4 +177,13 @@ fn a_model_learns_recorded_episodes_before_its_policy() {
         "it learned from its first epoch on: {log}"
     );
     done("eval policy cartpole-swing-up --policy model --json");
+
+    let small = small.replace("pretraining_updates=250", "pretraining_updates=0");
+    done(&format!("train pwm --env cartpole-swing-up --data data --start-from model --seed 4 --out other {small}"));
+    let about = std::fs::read_to_string(place.path().join("other/run.json")).unwrap();
+    assert!(about.contains("\"start_from\": \"model\""), "{about}");
+    let line = "train pwm --env cartpole-swing-up --start-from run --out third";
+    let (code, _, err) = mindseye(&place, line);
+    assert!(code == 2 && err.contains("shac has no world model to begin with"), "{err}");
+    assert!(!place.path().join("third").exists());
 }

@@ -13,8 +13,9 @@ use world_models::mlp::Numbers;
 
 use crate::actor::{Actor, Normaliser};
 use crate::agent::Agent;
+use crate::config::{PolicyConfig, Trainer};
 use crate::moments::Moments;
-use crate::train::{PolicyConfig, TrainError, Trainer};
+use crate::train::TrainError;
 use crate::{pwm, shac};
 
 /// The actor of a run's checkpoint, and what it sees by.

@@ -6,9 +6,12 @@
 
 mod actor;
 mod agent;
+mod columns;
+pub mod config;
 mod critic;
 mod evaluate;
 mod learned;
+pub mod learner;
 mod moments;
 pub mod networks;
 mod played;

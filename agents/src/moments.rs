@@ -61,10 +61,23 @@ impl Moments {
         self.count = total;
     }
 
+    /// Takes in one column of rows, unless their mean is not finite; then `1/√(variance + ε)` of it.
+    pub fn scale_with(&mut self, rows: &[f32]) -> f64 {
+        if mean(rows).is_finite() {
+            self.update(rows);
+        }
+        1.0 / (self.variance[0] + EPSILON).sqrt()
+    }
+
     /// `1/√(variance + ε)` of each column.
     pub fn scales(&self) -> impl Iterator<Item = f64> {
         self.variance.iter().map(|variance| 1.0 / (variance + EPSILON).sqrt())
     }
+}
+
+/// Their mean.
+pub(crate) fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|&x| f64::from(x)).sum::<f64>() / values.len() as f64
 }
 
 #[cfg(test)]

@@ -17,12 +17,10 @@ mod window;
 use std::collections::BTreeMap;
 
 use envs::batch::StepBatch;
-use envs::buffer::Buffer;
 use envs::dataset::{ColumnSpec, Dataset};
 use envs::env::EnvError;
 use envs::vector::{BatchEnv, Reset, VectorSnapshot};
 use rand::RngExt as _;
-use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use simulators::rng::{Purpose, Seed, stream};
@@ -32,11 +30,13 @@ use world_models::checkpoint::{Checkpoint, CheckpointError, Named};
 use world_models::latent::{Dynamics, FlowConfig, LatentModel, Ready, Times};
 
 use crate::agent::Agent;
+use crate::columns::{floats, floats_of, normal};
+use crate::config::{PolicyConfig, Trainer};
 use crate::critic;
-use crate::moments::{CLIP, EPSILON, Moments};
+use crate::learner::{Learner, ModelReport, NotFinite, Report, TakeInError};
+use crate::moments::{CLIP, Moments, mean};
 use crate::played::Played;
 use crate::returns::{Course, td_lambda, weights};
-use crate::train::{Learner, ModelReport, NotFinite, Report, TakeInError};
 
 pub use config::{ModelTraining, PwmConfig};
 pub use rehearsal::Rehearsal;
@@ -102,14 +102,6 @@ pub(crate) fn model(config: &PwmConfig, seed: Seed, [inputs, actions]: [i64; 2])
     (weights, model)
 }
 
-fn floats(buffer: &Buffer) -> &[f32] {
-    buffer.get::<f32>().expect("checked when the run began")
-}
-
-fn floats_of(tensor: &Tensor) -> Vec<f32> {
-    Vec::try_from(tensor.flatten(0, -1)).expect("floats")
-}
-
 impl Pwm {
     /// A fresh run; its envs, which reset in the same step, play the episodes of `seed`.
     ///
@@ -166,9 +158,7 @@ impl Pwm {
         let mut latents = seen(&self.state.obs);
         let mut rewards = 0.0;
         for _ in 0..self.config.horizon {
-            let normal: Vec<f32> = (0..rows * a).map(|_| StandardNormal.sample(noise)).collect();
-            let normal = Tensor::from_slice(&normal).view([-1, a as i64]);
-            let (actions, next) = window.imagine(ready, &self.agent.actor, &latents, normal);
+            let (actions, next) = window.imagine(ready, &self.agent.actor, &latents, normal(noise, rows, a));
             let broken = window.play(self.envs.as_mut(), &actions, &mut self.out)?;
             self.state.broken_steps += broken as u64;
             rewards += self.out.reward().iter().filter(|x| x.is_finite()).map(|&x| f64::from(x)).sum::<f64>();
@@ -194,16 +184,14 @@ impl Pwm {
 
     /// Imagines a window from `observations` `[N, O]`, and has no env play it.
     fn dream(&self, ready: &Ready, observations: &Tensor) -> Window {
-        let (rows, [_, a]) = (observations.size()[0], self.sizes());
+        let (rows, [_, a]) = (observations.size()[0] as usize, self.sizes());
         let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
-        let mut window = Window::new(rows as usize, self.config.detach);
+        let mut window = Window::new(rows, self.config.detach);
         let mut latents = ready.encode(observations);
         for _ in 0..self.config.horizon {
-            let normal: Vec<f32> = (0..rows * a as i64).map(|_| StandardNormal.sample(noise)).collect();
-            let normal = Tensor::from_slice(&normal).view([rows, a as i64]);
-            latents = window.imagine(ready, &self.agent.actor, &latents, normal).1;
+            latents = window.imagine(ready, &self.agent.actor, &latents, normal(noise, rows, a)).1;
         }
-        window.courses = vec![Course::On; rows as usize * self.config.horizon];
+        window.courses = vec![Course::On; rows * self.config.horizon];
         window
     }
 
@@ -274,30 +262,21 @@ impl Pwm {
     /// Takes the gradient of what the actor lowers: minus the discounted rewards of the window and the value of what it led to.
     fn pull_back(&mut self, ready: &Ready, window: Window) -> Imagined {
         let (config, rows) = (&self.config, window.rows());
-        let (inputs, ends) = (window.inputs(), window.ends());
+        let (latents, ends) = (window.begins(), window.ends());
+        let inputs = Tensor::cat(&[&latents, &window.actions()], 1);
         let (rewards, mut rewards_run) = ready.reward.run(&inputs.unsqueeze(0));
         let rewards = floats_of(&rewards);
         let judges = self.agent.judges();
         let worth = floats_of(&critic::values(judges, &ends, config.numbers));
         let weights = weights(&window.courses, rows, config.gamma, config.window_end);
-        let mut losses = vec![0.0f32; rows];
-        for (place, (&reward, &worth)) in rewards.iter().zip(&worth).enumerate() {
-            losses[place % rows] -= weights.rewards[place] * reward + weights.values[place] * worth;
-        }
-        let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / rows as f64;
-        if loss.is_finite() {
-            self.state.returns.update(&losses);
-        }
-        let scale = 1.0 / ((self.state.returns.variance[0] + EPSILON).sqrt() * rows as f64);
-
-        // Down is where the return rises.
-        let minus = |weights: &[f32]| weights.iter().map(|&w| -w * scale as f32).collect::<Vec<_>>();
-        let of_rewards = Tensor::from_slice(&minus(&weights.rewards)).view([1, -1, 1]);
+        let losses = weights.losses(&rewards, &worth, rows);
+        let loss = mean(&losses);
+        let down = weights.down(self.state.returns.scale_with(&losses) / rows as f64);
+        let of_rewards = Tensor::from_slice(&down.rewards).view([1, -1, 1]);
         let of_inputs = rewards_run.pull_back(&of_rewards, true).expect("it was wanted").squeeze_dim(0);
-        let of_ends = critic::value_gradient(judges, &ends, &minus(&weights.values), config.numbers);
-        let (latents, courses) = (window.begins(), window.courses.clone());
+        let of_ends = critic::value_gradient(judges, &ends, &down.values, config.numbers);
         self.adam[0].zero_grad();
-        window.pull_back(&self.agent.actor, &Bars { inputs: &of_inputs, ends: &of_ends });
+        let courses = window.pull_back(&self.agent.actor, &Bars { inputs: &of_inputs, ends: &of_ends });
         Imagined { rows, loss, latents, rewards, worth, courses }
     }
 
@@ -401,6 +380,39 @@ impl Learner for Pwm {
         Ok(())
     }
 
+    /// Takes the model's weights and the moments of the rewards that it learned; its optimiser begins anew.
+    fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), TakeInError> {
+        let other: PolicyConfig = checkpoint.config()?;
+        other.validate().map_err(|refusal| checkpoint.refuse_config(&refusal))?;
+        let Trainer::Pwm(config) = other.trainer() else {
+            return Err(TakeInError::NoModel { trainer: other.trainer().name() });
+        };
+        let differs = |difference: String| {
+            let checkpoint = checkpoint.path().to_owned();
+            TakeInError::OtherModel { checkpoint, difference }
+        };
+        if other.env.id != self.envs.spec().id {
+            return Err(differs(format!("it is of {}, not of {}", other.env.id, self.envs.spec().id)));
+        }
+        if config.model != self.config.model {
+            return Err(differs(format!("{:?}, not {:?}", config.model, self.config.model)));
+        }
+        let sizes = self.sizes().map(|size| size as i64);
+        checkpoint.expect_parameters(config.parameters(sizes))?;
+        let agent = Agent::new(&config.actor, &config.critic, Seed(0), [config.model.latent, sizes[1]]);
+        let all = agent.model().into_iter().chain(self.model_weights.variables()).collect();
+        checkpoint.load_model(&all)?;
+        let state: State = checkpoint.state()?;
+        if let (Some(own), Some(rewards)) = (&mut self.state.rewards, state.rewards) {
+            if !(rewards.mean.len() == 1 && rewards.variance.len() == 1 && rewards.is_possible()) {
+                return Err(checkpoint.refuse_state(&"its moments are not those of rewards").into());
+            }
+            *own = rewards;
+        }
+        self.state.batches = state.batches;
+        Ok(())
+    }
+
     fn pretrained(&self) -> [u64; 2] {
         [self.state.pretrained, self.config.model_training.pretraining_updates]
     }
@@ -462,6 +474,7 @@ impl Learner for Pwm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::moments::EPSILON;
     use envs::registry::find;
     use envs::vector::{AutoresetMode, VectorConfig};
     use serde_json::json;

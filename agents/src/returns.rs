@@ -32,6 +32,25 @@ pub struct Weights {
     pub values: Vec<f32>,
 }
 
+impl Weights {
+    /// Minus the discounted return of each row, `[N]`, of rewards and values `[T, N]`.
+    #[must_use]
+    pub fn losses(&self, rewards: &[f32], worth: &[f32], rows: usize) -> Vec<f32> {
+        let mut losses = vec![0.0f32; rows];
+        for (place, (&reward, &worth)) in rewards.iter().zip(worth).enumerate() {
+            losses[place % rows] -= self.rewards[place] * reward + self.values[place] * worth;
+        }
+        losses
+    }
+
+    /// The gradient of those losses, times `scale`: down is where the return rises.
+    #[must_use]
+    pub fn down(&self, scale: f64) -> Self {
+        let minus = |weights: &[f32]| weights.iter().map(|&weight| -weight * scale as f32).collect();
+        Self { rewards: minus(&self.rewards), values: minus(&self.values) }
+    }
+}
+
 /// How the end of a window counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -17,7 +17,6 @@ use envs::dataset::Dataset;
 use envs::differentiable::DifferentiableEnv;
 use envs::env::{EnvError, EnvSpec};
 use envs::vector::{Reset, VectorSnapshot};
-use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use simulators::rng::{Purpose, Seed, stream};
@@ -28,14 +27,15 @@ use world_models::mlp::Numbers;
 
 use crate::actor::Normaliser;
 use crate::agent::Agent;
+use crate::columns::{floats, floats_of, normal};
 use crate::critic;
-use crate::moments::{EPSILON, Moments};
+use crate::learner::{Learner, NotFinite, Report, TakeInError};
+use crate::moments::{Moments, mean};
 use crate::played::Played;
 use crate::returns::{WindowEnd, td_lambda, weights};
-use crate::train::{Learner, NotFinite, Report, TakeInError};
 
 pub use config::{Scale, ShacConfig};
-use rollout::{Bars, Rollout, floats_of};
+use rollout::{Bars, Rollout};
 
 /// What a run needs beside weights and moments of optimisers to go on exactly where it stopped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ impl Shac {
             returns: Moments::new(1),
             updates: [0; 2],
             played: Played::new(rows),
-            obs: rollout::floats(out.obs()).to_vec(),
+            obs: floats(out.obs()).to_vec(),
             envs: envs.snapshot(),
         };
         Ok(Self { config: config.clone(), seed, envs, out, agent, adam, state })
@@ -123,12 +123,11 @@ impl Shac {
                 moments.update(&self.state.obs);
             }
             let obs = Tensor::from_slice(&self.state.obs).view([-1, columns]);
-            let normal: Vec<f32> = (0..rows as i64 * actions).map(|_| StandardNormal.sample(noise)).collect();
-            let normal = Tensor::from_slice(&normal).view([-1, actions]);
+            let normal = normal(noise, rows, actions as usize);
             let (actions, tape) = self.agent.actor.explore(&normaliser.apply(&obs), normal);
             let broken = rollout.step(self.envs.as_mut(), &actions, tape, &mut self.out)?;
             self.state.broken_steps += broken as u64;
-            self.state.obs.copy_from_slice(rollout::floats(self.out.obs()));
+            self.state.obs.copy_from_slice(floats(self.out.obs()));
             if broken > 0 {
                 // Such a row is reset by the next step, whatever its action.
                 let columns = self.state.obs.len() / self.envs.num_envs();
@@ -162,6 +161,10 @@ impl Shac {
 impl Learner for Shac {
     fn take_in(&mut self, _: &Dataset) -> Result<(), TakeInError> {
         Err(TakeInError::NoUse { trainer: "shac" })
+    }
+
+    fn start_from(&mut self, _: &Checkpoint) -> Result<(), TakeInError> {
+        Err(TakeInError::NoModel { trainer: "shac" })
     }
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
@@ -216,27 +219,16 @@ impl Learner for Shac {
 
         let worth = self.worth(&normaliser, &rollout.final_obs);
         let weights = weights(&rollout.courses, rows, config.gamma, WindowEnd::Fixed);
-        let mut losses = vec![0.0f32; rows];
-        for (place, loss) in (0..rollout.rewards.len()).map(|place| (place, place % rows)) {
-            let gained = weights.rewards[place] * rollout.rewards[place] + weights.values[place] * worth[place];
-            losses[loss] -= gained;
-        }
-        let actor_loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / rows as f64;
-        let scale = match config.scale {
-            Scale::Returns => {
-                if actor_loss.is_finite() {
-                    self.state.returns.update(&losses);
-                }
-                1.0 / ((self.state.returns.variance[0] + EPSILON).sqrt() * rows as f64)
-            }
+        let losses = weights.losses(&rollout.rewards, &worth, rows);
+        let actor_loss = mean(&losses);
+        let down = weights.down(match config.scale {
+            Scale::Returns => self.state.returns.scale_with(&losses) / rows as f64,
             Scale::Steps => 1.0 / rollout.rewards.len() as f64,
-        };
+        });
 
-        // Down is where the return rises.
         self.adam[0].zero_grad();
-        let minus = |weights: &[f32]| weights.iter().map(|&w| -w * scale as f32).collect::<Vec<_>>();
-        let final_obs_bar = self.value_gradient(&normaliser, &rollout.final_obs, &minus(&weights.values));
-        let objective = Bars { rewards: &minus(&weights.rewards), final_obs: &final_obs_bar };
+        let final_obs_bar = self.value_gradient(&normaliser, &rollout.final_obs, &down.values);
+        let objective = Bars { rewards: &down.rewards, final_obs: &final_obs_bar };
         let inputs =
             rollout.pull_back(self.envs.as_mut(), &self.agent.actor, &normaliser, &objective, config.row_gradients);
         let actor_gradient = self.adam[0].gradient_norm();

@@ -4,284 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use envs::dataset::{Dataset, DatasetError};
+use envs::dataset::Dataset;
 use envs::env::EnvError;
 use envs::registry::{UnknownEnv, find};
 use envs::storage::{Failed, create_folders};
 use envs::vector::{AutoresetMode, VectorConfig};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use simulators::limits::{self, Limit, OutOfRange};
-use simulators::rng::Seed;
-use world_models::checkpoint::{self, Checkpoint, CheckpointError, Named, Parts};
+use world_models::checkpoint::{self, Checkpoint, CheckpointError, Parts};
 use world_models::metrics::MetricsLog;
 use world_models::train::Folder;
 
-use crate::networks::{MANY, positive};
-use crate::pwm::{Pwm, PwmConfig};
-use crate::shac::{Shac, ShacConfig};
-
-/// Where a policy acts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Task {
-    /// Id of the env, with version.
-    pub id: String,
-    /// Its configuration; what is left out is the default.
-    pub config: Value,
-}
-
-/// Everything that defines a run, as its folder keeps it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyConfig {
-    /// Seed of weights, episodes and noise.
-    pub seed: Seed,
-    /// Where the policy acts.
-    pub env: Task,
-    /// How it is trained, if by the gradient of its return through the simulator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shac: Option<ShacConfig>,
-    /// How it is trained, if inside a learned model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pwm: Option<PwmConfig>,
-}
-
-/// How a policy is trained.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Trainer<'a> {
-    /// By the gradient of its return through the simulator.
-    Shac(&'a ShacConfig),
-    /// Inside a learned model.
-    Pwm(&'a PwmConfig),
-}
-
-/// What the loop needs to know of a trainer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Schedule {
-    /// Envs side by side.
-    pub num_envs: usize,
-    /// Steps of a window.
-    pub horizon: usize,
-    /// Epochs in all.
-    pub epochs: u64,
-    /// Epochs between two lines of the log.
-    pub log_every: u64,
-    /// Epochs between two checkpoints.
-    pub checkpoint_every: u64,
-    /// Checkpoints kept.
-    pub keep_checkpoints: usize,
-    /// Epochs in a row that may be left out because a number is not finite.
-    pub nonfinite_limit: u64,
-    /// Learning rate of the actor at first.
-    pub learning_rate: f64,
-    /// That of the end.
-    pub final_learning_rate: f64,
-}
-
-impl Schedule {
-    /// What every field may hold, the actor's learning rate apart.
-    #[must_use]
-    pub fn limits(&self) -> Vec<Limit> {
-        vec![
-            // Their states are in every checkpoint.
-            Limit::whole("num_envs", self.num_envs as i128, 1..=4096),
-            Limit::whole("horizon", self.horizon as i128, 1..=1024),
-            Limit::whole("epochs", self.epochs.into(), 1..=MANY),
-            positive("final_learning_rate", self.final_learning_rate),
-            Limit::whole("log_every", self.log_every.into(), 1..=MANY),
-            Limit::whole("checkpoint_every", self.checkpoint_every.into(), 1..=MANY),
-            Limit::whole("keep_checkpoints", self.keep_checkpoints as i128, 1..=10_000),
-            Limit::whole("nonfinite_limit", self.nonfinite_limit.into(), 1..=1_000),
-        ]
-    }
-
-    /// A learning rate that begins at `first`, in epoch `epoch` of all.
-    #[must_use]
-    pub fn rate(&self, first: f64, epoch: u64) -> f64 {
-        first + (self.final_learning_rate - first) * epoch as f64 / self.epochs as f64
-    }
-
-    /// Steps of the env in each epoch.
-    #[must_use]
-    pub fn steps(&self) -> u64 {
-        (self.num_envs * self.horizon) as u64
-    }
-}
-
-impl Trainer<'_> {
-    /// Its name, on the command line and in configurations.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Shac(_) => "shac",
-            Self::Pwm(_) => "pwm",
-        }
-    }
-
-    /// What the loop needs to know of it.
-    #[must_use]
-    pub fn schedule(&self) -> Schedule {
-        match self {
-            Self::Shac(config) => config.schedule(),
-            Self::Pwm(config) => config.schedule(),
-        }
-    }
-
-    /// What every field may hold.
-    #[must_use]
-    pub fn limits(&self) -> Vec<Limit> {
-        match self {
-            Self::Shac(config) => config.limits(),
-            Self::Pwm(config) => config.limits(),
-        }
-    }
-
-    /// Trainable numbers, for `inputs` observed numbers and `actions`.
-    #[must_use]
-    pub fn parameters(&self, sizes: [i64; 2]) -> u64 {
-        match self {
-            Self::Shac(config) => config.parameters(sizes),
-            Self::Pwm(config) => config.parameters(sizes),
-        }
-    }
-
-    /// About how many bytes a run takes, for `inputs` observed numbers and `actions`.
-    #[must_use]
-    pub fn bytes(&self, sizes: [i64; 2]) -> u64 {
-        match self {
-            Self::Shac(config) => config.bytes(sizes),
-            Self::Pwm(config) => config.bytes(sizes),
-        }
-    }
-}
-
-impl PolicyConfig {
-    /// How the policy is trained.
-    ///
-    /// # Panics
-    /// If the configuration is not valid.
-    #[must_use]
-    pub fn trainer(&self) -> Trainer<'_> {
-        match (&self.shac, &self.pwm) {
-            (Some(config), None) => Trainer::Shac(config),
-            (None, Some(config)) => Trainer::Pwm(config),
-            _ => panic!("a valid configuration has one trainer"),
-        }
-    }
-
-    /// What every field may hold, those of the env apart.
-    #[must_use]
-    pub fn limits(&self) -> Vec<Limit> {
-        let trainers = usize::from(self.shac.is_some()) + usize::from(self.pwm.is_some());
-        if trainers != 1 {
-            return vec![Limit::whole("shac and pwm", trainers as i128, 1..=1).because("a policy has one trainer")];
-        }
-        let trainer = self.trainer();
-        let limits = trainer.limits().into_iter().map(|limit| limit.within(trainer.name()));
-        [self.seed.limit("seed")].into_iter().chain(limits).collect()
-    }
-
-    /// Checks every field, those of the env apart.
-    ///
-    /// # Errors
-    /// The first field that is out of range.
-    pub fn validate(&self) -> Result<(), OutOfRange> {
-        limits::check(&self.limits())
-    }
-}
-
-/// A run in memory, epoch by epoch.
-pub trait Learner {
-    /// Goes on where the run that `checkpoint` is of stood.
-    ///
-    /// # Errors
-    /// If it is of another run's shape.
-    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError>;
-
-    /// All weights by name; they share memory with the run.
-    fn model(&self) -> Named;
-
-    /// All moments by name, and whatever else a checkpoint keeps as tensors.
-    fn optimizer(&self) -> Named;
-
-    /// What a checkpoint needs beside tensors.
-    fn state(&self) -> Value;
-
-    /// Epochs done.
-    fn epochs_done(&self) -> u64;
-
-    /// Steps of the env done, epochs left out, and env steps lost, to numbers that were not finite.
-    fn counts(&self) -> [u64; 3];
-
-    /// Takes in the episodes of a dataset, as many as there is room for, before the run begins.
-    ///
-    /// # Errors
-    /// A dataset that this run cannot learn from.
-    fn take_in(&mut self, dataset: &Dataset) -> Result<(), TakeInError>;
-
-    /// Updates before the first epoch: done, and to be done in all.
-    fn pretrained(&self) -> [u64; 2] {
-        [0, 0]
-    }
-
-    /// So many updates before the first epoch.
-    ///
-    /// # Errors
-    /// The first number that was not finite; nothing was learned from it.
-    fn pretrain(&mut self, updates: u64) -> Result<ModelReport, NotFinite> {
-        unreachable!("{updates} updates of a run that has none before its first epoch")
-    }
-
-    /// One epoch. If a number is not finite, nothing is learned from what it came from, and it is returned with the report.
-    ///
-    /// # Errors
-    /// If the envs refuse what they are given.
-    fn epoch(&mut self) -> Result<(Report, Option<NotFinite>), EnvError>;
-}
-
-/// What an epoch was like.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Report {
-    /// Mean over rows of what the actor lowers: minus the discounted return of the window.
-    pub actor_loss: f64,
-    /// Mean squared error of the critics.
-    pub critic_loss: f64,
-    /// Mean reward of a step.
-    pub reward: f64,
-    /// Norms before they were clipped.
-    pub actor_gradient: f64,
-    /// The mean over updates.
-    pub critic_gradient: f64,
-    /// Mean deviation of the actions before they are squashed.
-    pub deviation: f64,
-    /// Mean return and length of the last 100 episodes that ended, of the policy as it explores.
-    pub episodes: Option<(f64, f64)>,
-    /// Episodes that ended because the world did.
-    pub terminated: usize,
-    /// What the world model learned, where there is one.
-    pub model: Option<ModelReport>,
-}
-
-/// What went wrong with an epoch: nothing was learned from it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NotFinite {
-    /// Which number.
-    pub what: &'static str,
-    /// `NaN`, `inf` or `-inf`.
-    pub value: f64,
-}
-
-/// What a world model learned in an epoch: means over its updates.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ModelReport {
-    /// Of the dynamics.
-    pub dynamics_loss: f64,
-    /// Of rewards.
-    pub reward_loss: f64,
-    /// The norm of the gradient before it was clipped.
-    pub gradient: f64,
-}
+use crate::config::{PolicyConfig, Trainer};
+use crate::learner::{Learner, ModelReport, NotFinite, Report, TakeInError};
+use crate::pwm::Pwm;
+use crate::shac::Shac;
 
 /// Why a run stopped before its end, or could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -305,43 +40,6 @@ pub enum TrainError {
     /// Numbers went wrong and stayed wrong.
     #[error("{0}")]
     NonFinite(String),
-}
-
-/// Why a run cannot learn from a dataset.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TakeInError {
-    /// The trainer has no use for one.
-    #[error("{trainer} learns in an environment only, not from a dataset")]
-    NoUse {
-        /// Its name.
-        trainer: &'static str,
-    },
-    /// Episodes of something else.
-    #[error("{}: rows of `{column}` have {found} numbers, those of the environment {expected}", dataset.display())]
-    Width {
-        /// The dataset.
-        dataset: PathBuf,
-        /// The column.
-        column: &'static str,
-        /// Numbers of its rows.
-        found: usize,
-        /// Those of the env.
-        expected: usize,
-    },
-    /// No episode that can be used.
-    #[error("{}: no episode has {horizon} steps or more and fits in a replay of {replay}", dataset.display())]
-    Short {
-        /// The dataset.
-        dataset: PathBuf,
-        /// Steps of a sequence.
-        horizon: usize,
-        /// Rows of the replay.
-        replay: usize,
-    },
-    /// A column that is missing or of another type.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
 }
 
 /// What the loop tells whoever watches.
@@ -432,6 +130,8 @@ pub struct From<'a> {
     pub resume: Option<&'a Checkpoint>,
     /// Episodes to learn from, unless it is resumed: what it had of them is in the checkpoint.
     pub data: Option<&'a Dataset>,
+    /// A run whose world model it begins with, unless it is resumed.
+    pub start_from: Option<&'a Checkpoint>,
 }
 
 /// Updates between two looks at what comes before the first epoch.
@@ -446,7 +146,7 @@ const PRETRAINING_PARTS: u64 = 5;
 pub fn train(
     folder: Folder<'_>,
     config: &PolicyConfig,
-    From { resume, data }: From<'_>,
+    From { resume, data, start_from }: From<'_>,
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome, TrainError> {
@@ -455,8 +155,9 @@ pub fn train(
     if let Some(checkpoint) = resume {
         run.restore(checkpoint)?;
         checkpoint::settle(folder.storage, checkpoint)?;
-    } else if let Some(dataset) = data {
-        run.take_in(dataset)?;
+    } else {
+        data.map_or(Ok(()), |dataset| run.take_in(dataset))?;
+        start_from.map_or(Ok(()), |other| run.start_from(other))?;
     }
     create_folders(folder.storage, &folder.checkpoints())?;
     let mut log = MetricsLog::open(folder.storage, folder.run, run.counts()[0])?;
@@ -565,31 +266,4 @@ fn gave_up(config: &PolicyConfig, epoch: u64, wrong: &NotFinite, in_a_row: u64, 
          would meet the same numbers again: begin anew with a lower {name}.actor.learning_rate (it is {}), or another --seed",
         schedule.nonfinite_limit, schedule.learning_rate
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn learning_rates_fall_along_a_line() {
-        for schedule in [ShacConfig::default().schedule(), PwmConfig::default().schedule()] {
-            let rate = |epoch| schedule.rate(schedule.learning_rate, epoch);
-            assert!((rate(0) - schedule.learning_rate).abs() < 1e-15 && (rate(schedule.epochs) - 1e-5).abs() < 1e-15);
-            assert!((rate(schedule.epochs / 2) - f64::midpoint(schedule.learning_rate, 1e-5)).abs() < 1e-15);
-        }
-    }
-
-    #[test]
-    fn a_policy_has_one_trainer() {
-        let config = |more: &str| {
-            let text = format!(r#"{{"seed": 0, "env": {{"id": "Ant-v0", "config": {{}}}}{more}}}"#);
-            serde_json::from_str::<PolicyConfig>(&text).expect("a configuration")
-        };
-        for wrong in [config(""), config(r#", "shac": {}, "pwm": {}"#)] {
-            let said = wrong.validate().expect_err("no trainer, or two").to_string();
-            assert!(said.contains("a policy has one trainer"), "{said}");
-        }
-        assert_eq!(config(r#", "pwm": {}"#).trainer().name(), "pwm");
-    }
 }

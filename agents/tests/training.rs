@@ -4,11 +4,13 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agents::train::{Event, From, PolicyConfig, TrainError, train};
+use agents::config::PolicyConfig;
+use agents::train::{Event, From, TrainError, train};
 use agents::{Evaluation, Learned, evaluate};
 use envs::storage::Disk;
 use serde_json::{Value, json};
 use simulators::rng::Seed;
+use tch::Tensor;
 use world_models::checkpoint::Checkpoint;
 use world_models::train::Folder;
 
@@ -31,8 +33,14 @@ fn trained(run: &Path, config: &PolicyConfig, until: Option<u64>) -> Checkpoint 
             stop.store(epoch >= until, Ordering::Relaxed);
         }
     };
-    train(folder, config, From { resume: resume.as_ref(), data: None }, &stop, &mut watch).unwrap();
+    train(folder, config, From { resume: resume.as_ref(), ..From::default() }, &stop, &mut watch).unwrap();
     Checkpoint::newest(&checkpoints).unwrap()
+}
+
+/// Of the first layer of the dynamics.
+fn weights(checkpoint: &Checkpoint) -> Tensor {
+    let all = Tensor::read_safetensors(checkpoint.path().join("model/model.safetensors")).unwrap();
+    all.into_iter().find(|(name, _)| name == "model.dynamics.0.weight").unwrap().1
 }
 
 fn read(checkpoint: &Checkpoint, file: &str) -> Vec<u8> {
@@ -86,6 +94,42 @@ fn goes_on_to_the_same_bits(config: &PolicyConfig) -> String {
     log(whole.path())
 }
 
+/// One epoch of another seed leaves the model where two updates from the first run's model lead, not where a fresh one would be.
+#[test]
+fn a_run_begins_with_the_model_of_another() {
+    let pwm = |updates: u64, latent: i64| {
+        json!({"num_envs": 12, "horizon": 8, "epochs": 12, "model": {"latent": latent, "units": [24], "encoder_units": [16]},
+            "model_training": {"batch": 10, "updates": updates, "first_updates": 5, "learning_rate": 1e-6},
+            "actor": {"hidden": [16]}, "critic": {"hidden": [8], "passes": 2}})
+    };
+    let place = tempfile::tempdir().unwrap();
+    let first = trained(place.path(), &config_of("pwm", "Hopper-v0", &pwm(2, 16)), None);
+    let begun = |config: &PolicyConfig, from: From<'_>| {
+        let run = tempfile::tempdir().unwrap();
+        let folder = Folder { run: run.path(), storage: &Disk };
+        let stop = AtomicBool::new(false);
+        train(folder, config, from, &stop, &mut |_| {})?;
+        Ok::<_, TrainError>(weights(&Checkpoint::newest(&run.path().join("checkpoints")).unwrap()))
+    };
+    let mut own = config_of("pwm", "Hopper-v0", &pwm(2, 16));
+    own.seed = Seed(8);
+    let alone = begun(&own, From::default()).unwrap();
+    let from = From { start_from: Some(&first), ..From::default() };
+    let found = begun(&own, from).unwrap();
+    let given = weights(&first);
+    let distance = |other: &Tensor| (other - &given).abs().max().double_value(&[]);
+    assert!(distance(&found) > 0.0 && distance(&found) < 1e-3, "{}", distance(&found));
+    assert!(distance(&alone) > 1e-2, "{}", distance(&alone));
+
+    let refused = |config: &PolicyConfig| begun(config, from).unwrap_err().to_string();
+    let other = refused(&config_of("pwm", "Hopper-v0", &pwm(2, 24)));
+    assert!(other.contains("its world model is another one") && other.contains("latent: 24"), "{other}");
+    let other = refused(&config_of("pwm", "Ant-v0", &pwm(2, 16)));
+    assert!(other.contains("it is of Hopper-v0, not of Ant-v0"), "{other}");
+    let shac = refused(&config("Hopper-v0", &json!({"num_envs": 2, "epochs": 1})));
+    assert!(shac.contains("shac has no world model to begin with"), "{shac}");
+}
+
 #[test]
 fn a_checkpoint_of_another_shape_is_refused() {
     let shac = json!({"num_envs": 4, "horizon": 4, "epochs": 1, "actor": {"hidden": [8]}, "critic": {"hidden": [8]}});
@@ -95,7 +139,7 @@ fn a_checkpoint_of_another_shape_is_refused() {
         let other = tempfile::tempdir().unwrap();
         let folder = Folder { run: other.path(), storage: &Disk };
         let stop = AtomicBool::new(false);
-        train(folder, config, From { resume: Some(&checkpoint), data: None }, &stop, &mut |_| {}).unwrap_err()
+        train(folder, config, From { resume: Some(&checkpoint), ..From::default() }, &stop, &mut |_| {}).unwrap_err()
     };
     let more = json!({"num_envs": 5, "horizon": 4, "epochs": 2, "actor": {"hidden": [8]}, "critic": {"hidden": [8]}});
     for config in [config("Hopper-v0", &more), config("CartPoleSwingUp-v0", &shac)] {

@@ -6,9 +6,9 @@ use world_models::adam::AdamConfig;
 use world_models::latent::{self, LatentConfig};
 use world_models::mlp::{Activation, Numbers, Shape};
 
+use crate::config::Schedule;
 use crate::networks::{ActorConfig, CriticConfig, MANY, positive};
 use crate::returns::WindowEnd;
-use crate::train::Schedule;
 
 /// How the world model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

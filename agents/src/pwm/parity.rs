@@ -7,6 +7,7 @@ use world_models::latent::{LatentConfig, Sequences};
 use world_models::mlp::{Numbers, gradient};
 
 use super::*;
+use crate::moments::EPSILON;
 use crate::networks::{ActorConfig, CriticConfig};
 use crate::returns::WindowEnd;
 use fixture::{Fixture, assert_close};

@@ -9,7 +9,8 @@ use world_models::latent::{Dynamics, LatentConfig, Sequences};
 use world_models::mlp::Numbers;
 
 use super::{Pwm, PwmConfig};
-use crate::train::{NotFinite, TrainError};
+use crate::learner::NotFinite;
+use crate::train::TrainError;
 
 /// A run for the Ant that no env plays, and rows of noise in place of what it would see.
 pub struct Rehearsal {
@@ -65,6 +66,7 @@ impl Rehearsal {
     pub fn rollout(&self) -> Tensor {
         let ready = self.pwm.model.ready(self.pwm.config.numbers);
         let window = self.pwm.dream(&ready, &self.batch.observations.get(0));
-        ready.reward.run(&window.inputs().unsqueeze(0)).0.flatten(0, -1)
+        let inputs = Tensor::cat(&[window.begins(), window.actions()], 1);
+        ready.reward.run(&inputs.unsqueeze(0)).0.flatten(0, -1)
     }
 }

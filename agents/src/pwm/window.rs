@@ -9,6 +9,7 @@ use world_models::latent::Ready;
 use world_models::latent::dynamics::Step;
 
 use crate::actor::{Actor, ActorTape};
+use crate::columns::{broken_rows, courses, floats_of};
 use crate::returns::Course;
 
 /// What was imagined. Columns are `[T, N]`, time-major.
@@ -69,23 +70,8 @@ impl Window {
     /// Takes the same step in the envs, and notes how episodes went on. Returns in how many rows a number was not finite: their
     /// step counts as the end of the world.
     pub fn play(&mut self, envs: &mut dyn BatchEnv, actions: &Tensor, out: &mut StepBatch) -> Result<usize, EnvError> {
-        let actions = Vec::<f32>::try_from(actions.flatten(0, -1)).expect("floats");
-        let broken = match envs.step(&Buffer::F32(actions), out) {
-            Ok(()) => 0,
-            Err(EnvError::NonFinite { rows, .. }) => rows,
-            Err(error) => return Err(error),
-        };
-        let led_to = out.final_obs().get::<f32>().expect("checked when the run began");
-        let columns = led_to.chunks_exact(led_to.len() / self.rows()).zip(out.reward());
-        let rows = out.stop().iter().zip(out.ignored()).zip(columns);
-        self.courses.extend(rows.map(|((stop, &ignored), (led_to, reward))| {
-            let finite = reward.is_finite() && led_to.iter().all(|x| x.is_finite());
-            match (stop.terminated || ignored || !finite, stop.truncated) {
-                (true, _) => Course::Terminated,
-                (_, true) => Course::Truncated,
-                _ => Course::On,
-            }
-        }));
+        let broken = broken_rows(envs.step(&Buffer::F32(floats_of(actions)), out))?;
+        self.courses.extend(courses(out));
         Ok(broken)
     }
 
@@ -99,14 +85,15 @@ impl Window {
         Tensor::cat(&self.ends, 0)
     }
 
-    /// Where steps began beside their actions, `[T * N, L + A]`.
-    pub fn inputs(&self) -> Tensor {
-        Tensor::cat(&[self.begins(), Tensor::cat(&self.actions, 0)], 1)
+    /// What was done there, `[T * N, A]`.
+    pub fn actions(&self) -> Tensor {
+        Tensor::cat(&self.actions, 0)
     }
 
     /// Adds the gradients of a number to those of the actor's parameters: through each step of the dynamics, latest first. A row
-    /// whose episode ended after a step began the next one elsewhere, so nothing comes back from there.
-    pub fn pull_back(mut self, actor: &Actor, bars: &Bars<'_>) {
+    /// whose episode ended after a step began the next one elsewhere, so nothing comes back from there. Returns how episodes
+    /// went on.
+    pub fn pull_back(mut self, actor: &Actor, bars: &Bars<'_>) -> Vec<Course> {
         let [rows, latent] = [self.rows, self.begins[0].size()[1]];
         let actions = self.actions[0].size()[1];
         let mut onward = Tensor::zeros([rows, latent], (Kind::Float, tch::Device::Cpu));
@@ -124,5 +111,6 @@ impl Window {
             }
         }
         actor.gather(self.tapes);
+        self.courses
     }
 }

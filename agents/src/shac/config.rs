@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use simulators::limits::Limit;
 use world_models::mlp::{Activation, Shape};
 
+use crate::config::Schedule;
 use crate::networks::{ActorConfig, CriticConfig};
-use crate::train::Schedule;
 
 /// What the objective of a window is divided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,17 +8,8 @@ use tch::Tensor;
 
 use super::sizes;
 use crate::actor::{Actor, ActorTape, Normaliser};
+use crate::columns::{broken_rows, courses, floats, floats_of};
 use crate::returns::Course;
-
-/// The numbers of a buffer of floats.
-pub(super) fn floats(buffer: &Buffer) -> &[f32] {
-    buffer.get::<f32>().expect("differentiable envs have float observations")
-}
-
-/// The numbers of a tensor of floats.
-pub(super) fn floats_of(tensor: &Tensor) -> Vec<f32> {
-    Vec::try_from(tensor.flatten(0, -1)).expect("floats")
-}
 
 /// The gradient of some number with respect to what a window gave.
 pub(super) struct Bars<'a> {
@@ -63,20 +54,12 @@ impl Rollout {
         out: &mut StepBatch,
     ) -> Result<usize, EnvError> {
         let [o, _] = self.sizes;
-        let broken = match envs.step(&Buffer::F32(floats_of(actions)), out) {
-            Ok(()) => 0,
-            Err(EnvError::NonFinite { rows, .. }) => rows,
-            Err(error) => return Err(error),
-        };
+        let broken = broken_rows(envs.step(&Buffer::F32(floats_of(actions)), out))?;
         self.tapes.push(tape);
         let begin = self.final_obs.len();
         self.final_obs.extend_from_slice(floats(out.final_obs()));
         self.rewards.extend_from_slice(out.reward());
-        self.courses.extend(out.stop().iter().map(|stop| match (stop.terminated, stop.truncated) {
-            (true, _) => Course::Terminated,
-            (_, true) => Course::Truncated,
-            _ => Course::On,
-        }));
+        self.courses.extend(courses(out));
         if broken > 0 || out.ignored().contains(&true) {
             for row in 0..self.rows {
                 let place = self.rewards.len() - self.rows + row;
@@ -84,7 +67,7 @@ impl Rollout {
                 let finite = self.rewards[place].is_finite() && led_to.iter().all(|x| x.is_finite());
                 if !finite || out.ignored()[row] {
                     led_to.fill(0.0);
-                    (self.rewards[place], self.courses[place]) = (0.0, Course::Terminated);
+                    self.rewards[place] = 0.0;
                 }
             }
         }

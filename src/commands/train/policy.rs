@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use agents::config::{PolicyConfig, Schedule};
+use agents::learner::TakeInError;
 use agents::pwm::PwmConfig;
 use agents::shac::ShacConfig;
-use agents::train::{Event, From, Outcome, PolicyConfig, Schedule, TakeInError, TrainError, train};
+use agents::train::{Event, From, Outcome, TrainError, train};
 use anyhow::{Error, Result};
 use envs::dataset::Dataset;
 use envs::env::EnvError;
@@ -13,6 +15,7 @@ use envs::storage::{self, Lock};
 use envs::vector::VectorConfig;
 use serde_json::json;
 use toml::{Table, Value};
+use world_models::checkpoint::Checkpoint;
 use world_models::libtorch;
 use world_models::train::Folder;
 
@@ -57,8 +60,12 @@ pub fn run(args: &TrainArgs, trainer: (&str, &[Preset]), threads: usize, json: b
     }
     // An env that is not one to train in is refused before anything is written.
     let mut fresh = agents::train::fresh(&config).map_err(refused)?;
-    if let (Some(dataset), false) = (&data, run.exists()) {
-        fresh.take_in(dataset).map_err(|error| refused(error.into()))?;
+    let start_from = args.start_from.as_ref().map(|path| RunDir::at(path).checkpoint()).transpose()?;
+    if !run.exists() {
+        data.as_ref().map_or(Ok(()), |dataset| fresh.take_in(dataset)).map_err(|error| refused(error.into()))?;
+        if let Some(other) = &start_from {
+            fresh.start_from(other).map_err(start_refused)?;
+        }
     }
     if args.dry_run {
         drop(fresh);
@@ -66,7 +73,7 @@ pub fn run(args: &TrainArgs, trainer: (&str, &[Preset]), threads: usize, json: b
         return Ok(());
     }
     drop(fresh);
-    let outcome = train_in(&run, args, (&config, &layered), data.as_ref(), threads, json)?;
+    let outcome = train_in(&run, args, (&config, &layered), (data.as_ref(), start_from.as_ref()), threads, json)?;
     if outcome.stopped {
         let epochs = config.trainer().schedule().epochs;
         let done = format!("{} of {epochs} epochs are saved; add --resume to go on", outcome.epoch);
@@ -88,7 +95,7 @@ fn train_in(
     run: &RunDir,
     args: &TrainArgs,
     (config, layered): (&PolicyConfig, &Layered),
-    data: Option<&Dataset>,
+    (data, start_from): (Option<&Dataset>, Option<&Checkpoint>),
     threads: usize,
     json: bool,
 ) -> Result<Outcome> {
@@ -99,18 +106,21 @@ fn train_in(
     // Until now another process may have begun the run, or gone on with it.
     let changed = may_begin(run, args, config, layered, threads)?;
     let resume = (run.exists() && run.has_checkpoint()).then(|| run.checkpoint()).transpose()?;
+    if run.exists() && resume.is_none() {
+        run.check_beginning()?;
+    }
     let mut bars = Bars { config, json, shown: None };
     for line in &changed {
         bars.first().say(&format!("going on with another {line}"));
     }
     if resume.is_none() {
         let about = data.map(|dataset| json!({ "digest": dataset.digest(), "episodes": dataset.len() }));
-        run.begin(storage, config, &about.unwrap_or_default(), None)?;
+        run.begin(storage, config, &about.unwrap_or_default(), args.start_from.as_deref())?;
     } else if !changed.is_empty() {
         run.write_config(storage, config)?;
     }
     let folder = Folder { run: run.path(), storage };
-    let from = From { resume: resume.as_ref(), data };
+    let from = From { resume: resume.as_ref(), data, start_from };
     let outcome = train(folder, config, from, &stop, &mut |event| show(&mut bars, &event));
     let outcome = outcome.map_err(refused)?;
     bars.finish();
@@ -127,6 +137,13 @@ fn refused(error: TrainError) -> Error {
             error @ (TakeInError::NoUse { .. } | TakeInError::Width { .. } | TakeInError::Short { .. }),
         ) => Usage::worded(error.to_string()).field("--data").into(),
         other => other.into(),
+    }
+}
+
+fn start_refused(error: TakeInError) -> Error {
+    match error {
+        TakeInError::Checkpoint(error) => error.into(),
+        error => Usage::worded(error.to_string()).field("--start-from").into(),
     }
 }
 
