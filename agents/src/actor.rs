@@ -1,17 +1,20 @@
-//! The Gaussian actor of SHAC and PWM, and the centring and scaling of what it sees.
+//! The actor of SHAC and PWM, Gaussian or a flow, and the centring and scaling of what it sees.
 
 use simulators::rng::Rng;
-use tch::{Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
+use world_models::flow::Path;
 use world_models::mlp::passes::{Run, gradients};
-use world_models::mlp::{Mlps, Numbers, Shape, gradient};
+use world_models::mlp::{Mlps, Numbers, gradient};
 
 use crate::moments::{CLIP, Moments};
 use crate::networks::ActorConfig;
 
-/// `tanh(μ(x) + σ ε)`.
+/// `tanh(μ(x) + σ ε)`; of a flow, `tanh` of where the path from `σ ε` at the velocity `v(x, ·, τ)` ends.
 #[derive(Debug)]
 pub struct Actor {
-    mean: Mlps,
+    /// The mean, or the velocity.
+    network: Mlps,
+    flow: Option<Path>,
     /// `[A]`.
     log_std: Tensor,
     min_log_std: f64,
@@ -20,7 +23,8 @@ pub struct Actor {
 /// What [`Actor::pull_back`] needs of the actions.
 pub struct ActorTape {
     inputs: Tensor,
-    mean: Run,
+    /// In the order in which they were made.
+    runs: Vec<Run>,
     noise: Tensor,
     actions: Tensor,
 }
@@ -36,22 +40,41 @@ impl Actor {
     /// An actor from `inputs` numbers to `actions`, its weights made under `path`.
     #[must_use]
     pub fn new(path: &nn::Path<'_>, config: &ActorConfig, inputs: i64, actions: i64, rng: &mut Rng) -> Self {
-        let sizes = [&[inputs], config.hidden.as_slice(), &[actions]].concat();
-        let mean = Mlps::new(&(path / "mean"), 1, &Shape::plain(&sizes, config.activation), config.start, rng);
+        let name = if config.flow.is_some() { "velocity" } else { "mean" };
+        let network = Mlps::new(&(path / name), 1, &config.shape(inputs, actions), config.start, rng);
         let log_std = path.var("log_std", &[actions], nn::Init::Const(config.initial_log_std));
-        Self { mean, log_std, min_log_std: config.min_log_std }
+        Self { network, flow: config.flow, log_std, min_log_std: config.min_log_std }
+    }
+
+    /// Actions before they are squashed, from `start` `[B, A]`: noise, or zero.
+    fn from(&self, x: &Tensor, start: &Tensor) -> (Tensor, Vec<Run>) {
+        let mut runs = Vec::new();
+        let mut at = |inputs: &Tensor| {
+            let (result, run) = self.network.run(inputs, Numbers::F32);
+            runs.push(run);
+            result.squeeze_dim(0)
+        };
+        let actions = match self.flow {
+            None => at(x) + start,
+            Some(path) => path.follow(start, |place, time| {
+                let time = place.narrow(1, 0, 1).full_like(time);
+                at(&Tensor::cat(&[x, place, &time], 1))
+            }),
+        };
+        (actions, runs)
     }
 
     /// The likeliest actions `[B, A]` for inputs `x` `[B, in]`.
     pub fn likeliest(&self, x: &Tensor) -> Tensor {
-        self.mean.run(x, Numbers::F32).0.squeeze_dim(0).tanh()
+        let zero = Tensor::zeros([x.size()[0], self.log_std.numel() as i64], (Kind::Float, Device::Cpu));
+        tch::no_grad(|| self.from(x, &zero).0.tanh())
     }
 
     /// Actions `[B, A]` for inputs `x` `[B, in]` and standard normal `noise` `[B, A]`, and what the way back needs.
     pub fn explore(&self, x: &Tensor, noise: Tensor) -> (Tensor, ActorTape) {
-        let (mean, tape) = self.mean.run(x, Numbers::F32);
-        let actions = tch::no_grad(|| (mean.squeeze_dim(0) + self.log_std.exp() * &noise).tanh());
-        (actions.shallow_clone(), ActorTape { inputs: x.shallow_clone(), mean: tape, noise, actions })
+        let (actions, runs) = tch::no_grad(|| self.from(x, &(self.log_std.exp() * &noise)));
+        let actions = actions.tanh();
+        (actions.shallow_clone(), ActorTape { inputs: x.shallow_clone(), runs, noise, actions })
     }
 
     /// The way back through a step, given the gradient with respect to its actions, `[B, A]`. Returns that with respect to the
@@ -60,12 +83,29 @@ impl Actor {
     /// # Panics
     /// If the tape is of another actor.
     pub fn pull_back(&self, tape: &mut ActorTape, actions_bar: &Tensor, wants_x: bool) -> Option<Tensor> {
-        let ActorTape { mean, noise, actions, .. } = tape;
-        let bar = actions_bar * (1.0 - actions.square());
+        let ActorTape { inputs, runs, noise, actions } = tape;
+        let bar: Tensor = actions_bar * (1.0 - actions.square());
+        let (of_start, of_x) = match self.flow {
+            None => {
+                let of_x = runs[0].pull_back(&bar.unsqueeze(0), wants_x);
+                (bar, of_x.map(|of_x| of_x.squeeze_dim(0)))
+            }
+            Some(path) => {
+                let ([width, count], mut of_x) = ([inputs.size()[1], actions.size()[1]], inputs.zeros_like());
+                let mut runs = runs.iter_mut().rev();
+                let of_start = path.pull_back(&bar, |bar| {
+                    let run = runs.next().expect("a run for each velocity");
+                    let bar = run.pull_back(&bar.unsqueeze(0), true).expect("it was wanted").squeeze_dim(0);
+                    let _ = of_x.g_add_(&bar.narrow(1, 0, width));
+                    bar.narrow(1, width, count)
+                });
+                (of_start, wants_x.then_some(of_x))
+            }
+        };
         let deviation = tch::no_grad(|| self.log_std.exp());
-        let sum = (&bar * &*noise * deviation).sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
+        let sum = (of_start * &*noise * deviation).sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
         let _ = gradient(&self.log_std).g_add_(&sum);
-        mean.pull_back(&bar.unsqueeze(0), wants_x).map(|bar| bar.squeeze_dim(0))
+        of_x
     }
 
     /// Adds the gradients of the parameters after the ways back through all of these steps.
@@ -73,7 +113,7 @@ impl Actor {
     /// # Panics
     /// If there is no step, or one whose way back was not gone.
     pub fn gather(&self, tapes: Vec<ActorTape>) {
-        self.mean.add(gradients(tapes.into_iter().map(|tape| tape.mean).collect()));
+        self.network.add(gradients(tapes.into_iter().flat_map(|tape| tape.runs).collect()));
     }
 
     /// Lifts deviations that have fallen below their floor. The parameter itself is written: with a clamp in the function it
@@ -129,9 +169,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::fixture::{Fixture, assert_close};
     use rand_distr::{Distribution as _, StandardNormal};
     use simulators::rng::{Purpose, Seed, stream};
-    use tch::Device;
+    use world_models::flow::Solver;
 
     fn random(rng: &mut Rng, shape: [i64; 2]) -> Tensor {
         let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| StandardNormal.sample(rng)).collect();
@@ -140,9 +181,15 @@ mod tests {
 
     #[test]
     fn the_way_back_is_that_of_differences() {
+        for flow in [None, Some(Path { solver: Solver::Euler, substeps: 3 }), Some(Path::default())] {
+            way_back(flow);
+        }
+    }
+
+    fn way_back(flow: Option<Path>) {
         let vs = nn::VarStore::new(Device::Cpu);
         let rng = &mut stream(Seed(4), Purpose::Weights, 0);
-        let config = ActorConfig { hidden: vec![24, 12], ..ActorConfig::default() };
+        let config = ActorConfig { flow, hidden: vec![24, 12], ..ActorConfig::default() };
         let actor = Actor::new(&vs.root(), &config, 5, 3, rng);
         let moments = Moments { count: 1.0, mean: vec![0.5; 5], variance: vec![0.3; 5] };
         let normaliser = Normaliser::new(Some(&moments));
@@ -178,6 +225,56 @@ mod tests {
             let expected = difference(moved(1e-2), moved(-1e-2), 2e-2);
             let found = parameter.grad().flatten(0, -1).double_value(&[1]);
             assert!((found - expected).abs() < 1e-2 * expected.abs().max(0.1), "{name}: {found}, not {expected}");
+        }
+    }
+
+    /// The flow actor of Flow-MBPO, which leaves squashing to others.
+    #[test]
+    fn flows_agree_with_the_original() {
+        for (name, solver, substeps) in [
+            ("flow_actor_euler_2", Solver::Euler, 2),
+            ("flow_actor_euler_4", Solver::Euler, 4),
+            ("flow_actor_heun_2", Solver::Heun, 2),
+            ("flow_actor_heun_4", Solver::Heun, 4),
+        ] {
+            let Some(fixture) = Fixture::load(name) else { return };
+            let vs = nn::VarStore::new(Device::Cpu);
+            let flow = Some(Path { solver, substeps });
+            let config = ActorConfig { flow, hidden: vec![24, 16], ..ActorConfig::default() };
+            let actor = Actor::new(&vs.root(), &config, 24, 3, &mut stream(Seed(0), Purpose::Weights, 0));
+            let mut variables = vs.variables();
+            let ours = |theirs: &str| {
+                // Linear, activation, norm, linear, ...
+                let Some(rest) = theirs.strip_prefix("velocity_net.") else { return "log_std".to_owned() };
+                let (module, parameter) = rest.split_once('.').unwrap();
+                let module: usize = module.parse().unwrap();
+                let norm = if parameter == "weight" { "gain" } else { "shift" };
+                format!("velocity.{}.{}", module / 3, if module % 3 == 2 { norm } else { parameter })
+            };
+            for (theirs, weight) in fixture.weights() {
+                let mut variable = variables.remove(&ours(theirs)).unwrap();
+                let weight = if weight.dim() == 2 { weight.tr().contiguous() } else { weight.shallow_clone() };
+                tch::no_grad(|| variable.copy_(&weight.view_as(&variable)));
+            }
+            assert!(variables.is_empty(), "{variables:?}");
+            let input = |name: &str| fixture.tensor(&format!("input.{name}")).shallow_clone();
+            let (x, noise) = (input("obs"), input("noise"));
+            fixture.check("deterministic", &actor.likeliest(&x).atanh());
+            let (actions, mut tape) = actor.explore(&x, noise);
+            fixture.check("sample", &actions.atanh());
+
+            // The gradient of the mean of squares of what is not squashed.
+            let raw = actions.atanh();
+            let bar = &raw * (2.0 / raw.numel() as f64) / (1.0 - actions.square());
+            actor.pull_back(&mut tape, &bar, false);
+            actor.gather(vec![tape]);
+            let variables = vs.variables();
+            for output in fixture.outputs().filter(|output| output.starts_with("grad.")) {
+                let found = gradient(&variables[&ours(&output["grad.".len()..])]);
+                let theirs = fixture.tensor(&format!("output.{output}"));
+                let found = if theirs.dim() == 2 { found.squeeze_dim(0).tr() } else { found };
+                assert_close(output, &found, theirs, 2e-3, 1e-4);
+            }
         }
     }
 

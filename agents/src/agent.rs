@@ -3,7 +3,7 @@
 use simulators::rng::{Purpose, Seed, stream};
 use tch::{Device, nn};
 use world_models::checkpoint::Named;
-use world_models::mlp::{Mlps, Shape, Start};
+use world_models::mlp::{Mlps, Start};
 
 use crate::actor::Actor;
 use crate::networks::{ActorConfig, CriticConfig};
@@ -25,15 +25,13 @@ impl Agent {
         let [actor_weights, critic_weights, target_weights] = std::array::from_fn(|_| nn::VarStore::new(Device::Cpu));
         let rng = &mut stream(seed, Purpose::Weights, 0);
         let actor = Actor::new(&(actor_weights.root() / "actor"), actor, inputs, actions, rng);
-        let CriticConfig { count, hidden, activation, target_stays, .. } = critic;
-        let sizes = [&[inputs], hidden.as_slice(), &[1]].concat();
         let critics = |path: nn::Path<'_>| {
             // The target begins as the critics do.
             let rng = &mut stream(seed, Purpose::Weights, 1);
-            Mlps::new(&path, *count, &Shape::plain(&sizes, *activation), Start::Orthogonal, rng)
+            Mlps::new(&path, critic.count, &critic.shape(inputs), Start::Orthogonal, rng)
         };
+        let target = critic.target_stays.map(|_| critics(target_weights.root() / "target"));
         let critic = critics(critic_weights.root() / "critic");
-        let target = target_stays.map(|_| critics(target_weights.root() / "target"));
         Self { actor, critic, target, actor_weights, critic_weights, target_weights }
     }
 

@@ -20,6 +20,10 @@ pub mod returns;
 pub mod shac;
 pub mod train;
 
+#[cfg(test)]
+#[path = "../../world_models/tests/fixture/mod.rs"]
+mod fixture;
+
 pub use evaluate::{Evaluation, EvaluationError, MIN_EPISODES, bytes, evaluate};
 pub use learned::Learned;
 pub use moments::Moments;

@@ -5,16 +5,21 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 use simulators::limits::Limit;
 use world_models::adam::AdamConfig;
+use world_models::flow::Path;
 use world_models::latent::config::widths;
-use world_models::mlp::{Activation, Numbers, Start};
+use world_models::mlp::{Activation, Numbers, Shape, Start};
 
 /// Moments of the published optimisers: short memories, since the objective moves with the policy.
 const BETAS: [f64; 2] = [0.7, 0.95];
 
-/// The actor: a Gaussian whose mean is a network's output and whose deviation is a parameter, squashed by `tanh`.
+/// The actor: a Gaussian whose mean is a network's output and whose deviation is a parameter, or a flow from such noise around
+/// zero; squashed by `tanh`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActorConfig {
+    /// How noise becomes an action where the network gives a velocity; without it, the network gives the mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Path>,
     /// Widths of the hidden layers.
     pub hidden: Vec<i64>,
     /// What follows them.
@@ -35,6 +40,7 @@ impl Default for ActorConfig {
     fn default() -> Self {
         let [beta1, beta2] = BETAS;
         Self {
+            flow: None,
             hidden: vec![400, 200, 100],
             activation: Activation::Mish,
             start: Start::Uniform,
@@ -96,6 +102,23 @@ pub(crate) fn positive(field: &str, value: f64) -> Limit {
 }
 
 impl ActorConfig {
+    /// The network, from `inputs` numbers to `actions`.
+    pub(crate) fn shape(&self, inputs: i64, actions: i64) -> Shape {
+        // A velocity depends on where the action is on its way, and when.
+        let more = if self.flow.is_some() { actions + 1 } else { 0 };
+        Shape::plain(&[&[inputs + more], self.hidden.as_slice(), &[actions]].concat(), self.activation)
+    }
+
+    /// Trainable numbers.
+    pub(crate) fn parameters(&self, inputs: i64, actions: i64) -> u64 {
+        self.shape(inputs, actions).parameters() + actions as u64
+    }
+
+    /// Hidden numbers of a row.
+    pub(crate) fn hidden_numbers(&self) -> u64 {
+        self.flow.map_or(1, |path| path.velocities() as u64) * self.hidden.iter().sum::<i64>() as u64
+    }
+
     /// What every field may hold.
     pub(crate) fn limits(&self) -> Vec<Limit> {
         let own = [
@@ -104,11 +127,28 @@ impl ActorConfig {
             positive("learning_rate", self.learning_rate),
         ];
         let adam = self.adam.limits().into_iter().map(|limit| limit.within("adam"));
-        own.into_iter().chain(widths("hidden", &self.hidden)).chain(adam).collect()
+        let flow = self.flow.map_or_else(Vec::new, Path::limits).into_iter().map(|limit| limit.within("flow"));
+        own.into_iter().chain(widths("hidden", &self.hidden)).chain(adam).chain(flow).collect()
     }
 }
 
 impl CriticConfig {
+    /// Each network, from `inputs` numbers to a value.
+    pub(crate) fn shape(&self, inputs: i64) -> Shape {
+        Shape::plain(&[&[inputs], self.hidden.as_slice(), &[1]].concat(), self.activation)
+    }
+
+    /// Trainable numbers, target critics included.
+    pub(crate) fn parameters(&self, inputs: i64) -> u64 {
+        let copies = if self.target_stays.is_some() { 2 } else { 1 };
+        copies * self.count as u64 * self.shape(inputs).parameters()
+    }
+
+    /// Hidden numbers of a row.
+    pub(crate) fn hidden_numbers(&self) -> u64 {
+        self.count as u64 * self.hidden.iter().sum::<i64>() as u64
+    }
+
     /// What every field may hold.
     pub(crate) fn limits(&self, rows: usize) -> Vec<Limit> {
         let most = rows.clamp(1, 65_536) as i128;

@@ -236,7 +236,7 @@ impl Pwm {
             }
             let shape = batch.rewards.size();
             let times = match self.config.model.dynamics {
-                Dynamics::Mlp => None,
+                Dynamics::Mlp | Dynamics::Residual { .. } => None,
                 Dynamics::Flow(FlowConfig { times: Times::Midpoint, .. }) => Some(batch.rewards.full_like(0.5)),
                 Dynamics::Flow(_) => {
                     let times: Vec<f32> = (0..shape[0] * shape[1]).map(|_| rng.random()).collect();
@@ -264,7 +264,7 @@ impl Pwm {
         let (config, rows) = (&self.config, window.rows());
         let (latents, ends) = (window.begins(), window.ends());
         let inputs = Tensor::cat(&[&latents, &window.actions()], 1);
-        let (rewards, mut rewards_run) = ready.reward.run(&inputs.unsqueeze(0));
+        let (rewards, mut rewarded) = ready.reward.rewards(&inputs);
         let rewards = floats_of(&rewards);
         let judges = self.agent.judges();
         let worth = floats_of(&critic::values(judges, &ends, config.numbers));
@@ -272,8 +272,7 @@ impl Pwm {
         let losses = weights.losses(&rewards, &worth, rows);
         let loss = mean(&losses);
         let down = weights.down(self.state.returns.scale_with(&losses) / rows as f64);
-        let of_rewards = Tensor::from_slice(&down.rewards).view([1, -1, 1]);
-        let of_inputs = rewards_run.pull_back(&of_rewards, true).expect("it was wanted").squeeze_dim(0);
+        let of_inputs = rewarded.pull_back(&Tensor::from_slice(&down.rewards));
         let of_ends = critic::value_gradient(judges, &ends, &down.values, config.numbers);
         self.adam[0].zero_grad();
         let courses = window.pull_back(&self.agent.actor, &Bars { inputs: &of_inputs, ends: &of_ends });

@@ -7,21 +7,24 @@
 
 pub mod config;
 pub mod dynamics;
+pub mod reward;
 
 use simulators::rng::{Purpose, Seed, stream};
 use tch::{Kind, Tensor, nn};
 
 use crate::mlp::passes::{Gradients, Passes};
 use crate::mlp::{Activation, Between, Mlps, Numbers, Shape, Start};
-pub use config::{Dynamics, FlowConfig, LatentConfig, Solver, Starts, Times};
+pub use config::{Dynamics, FlowConfig, LatentConfig, Starts, Times};
 use dynamics::Ready as ReadyDynamics;
+use reward::Ready as ReadyReward;
 
 /// The networks.
 #[derive(Debug)]
 pub struct LatentModel {
     config: LatentConfig,
     encoder: Mlps,
-    dynamics: Mlps,
+    /// One, but for residual dynamics.
+    dynamics: Vec<Mlps>,
     reward: Mlps,
 }
 
@@ -30,8 +33,8 @@ pub struct Ready {
     encoder: Passes,
     /// Latents and actions to the next latents.
     pub dynamics: ReadyDynamics,
-    /// Latents and actions, `[1, B, L + A]`, to rewards `[1, B, 1]`.
-    pub reward: Passes,
+    /// Latents and actions to rewards.
+    pub reward: ReadyReward,
 }
 
 /// Recorded experience: `observations[t], actions[t] -> rewards[t], observations[t + 1]`.
@@ -50,7 +53,7 @@ pub struct Sequences {
 pub struct Losses {
     /// Sum over steps of the discounted mean squared error of latents (or of velocities).
     pub dynamics: f64,
-    /// Mean over steps of the discounted mean squared error of rewards.
+    /// Mean over steps of the discounted mean squared error of rewards, or of the cross-entropy of their bins.
     pub reward: f64,
 }
 
@@ -62,11 +65,13 @@ impl LatentModel {
         let made = |name: &str, index: u64, shape: &Shape| {
             Mlps::new(&(path / name), 1, shape, Start::Normal, &mut stream(seed, Purpose::Weights, index))
         };
-        let [encoder, dynamics, reward] = shapes(config, inputs, actions);
+        let Shapes { encoder, before, dynamics, reward } = shapes(config, inputs, actions);
+        // A name and a stream for each: those of the last are the same whatever comes before it.
+        let before = before.iter().enumerate().map(|(k, shape)| made(&format!("before_{k}"), 5 + k as u64, shape));
         let model = Self {
             config: config.clone(),
             encoder: made("encoder", 2, &encoder),
-            dynamics: made("dynamics", 3, &dynamics),
+            dynamics: before.chain([made("dynamics", 3, &dynamics)]).collect(),
             reward: made("reward", 4, &reward),
         };
         let _ = tch::no_grad(|| model.reward.last_weight().zero_());
@@ -78,9 +83,13 @@ impl LatentModel {
     pub fn ready(&self, numbers: Numbers) -> Ready {
         Ready {
             encoder: self.encoder.passes(numbers),
-            dynamics: ReadyDynamics::new(self.config.dynamics, self.dynamics.passes(numbers)),
-            reward: self.reward.passes(numbers),
+            dynamics: ReadyDynamics::new(self.config.dynamics, self.passes_of_dynamics(numbers)),
+            reward: ReadyReward::new(self.config.reward, self.reward.passes(numbers)),
         }
+    }
+
+    fn passes_of_dynamics(&self, numbers: Numbers) -> Vec<Passes> {
+        self.dynamics.iter().map(|network| network.passes(numbers)).collect()
     }
 
     /// Adds the gradients of the training loss, `(dynamics + reward) / T`, to those of the parameters. Where dynamics are a
@@ -111,12 +120,12 @@ impl LatentModel {
             let discounts = Tensor::from_slice(&discounts).view([-1, 1, 1]);
             let over = horizon as f64;
 
-            let inputs = Tensor::cat(&[&latents.narrow(0, 0, horizon), &batch.actions], 2).flatten(0, 1).unsqueeze(0);
-            let (rewards, mut reward_run) = ready.reward.run(&inputs);
-            let error = rewards.view([horizon, rows, 1]) - batch.rewards.unsqueeze(-1);
-            let reward = (error.square() * &discounts).mean(Kind::Double).double_value(&[]);
-            let bar = &error * &discounts * (2.0 / (over * error.numel() as f64));
-            let bar = reward_run.pull_back(&bar.view([1, -1, 1]), true).expect("it was wanted");
+            let inputs = Tensor::cat(&[&latents.narrow(0, 0, horizon), &batch.actions], 2).flatten(0, 1);
+            let (outputs, mut reward_run) = ready.reward.outputs(&inputs);
+            let outputs = outputs.view([horizon, rows, -1]);
+            let (reward, bar) = ready.reward.head().loss(&outputs, &batch.rewards, &discounts);
+            let bar = (bar / over).flatten(0, 1).unsqueeze(0);
+            let bar = reward_run.pull_back(&bar, true).expect("it was wanted");
             let of_latents = bar.view([horizon, rows, -1]).narrow(2, 0, self.config.latent);
 
             let matched = if let Dynamics::Flow(flow) = self.config.dynamics {
@@ -139,9 +148,11 @@ impl LatentModel {
             let _ = encoder_run.pull_back(&onward.unsqueeze(0), false);
             self.encoder.add(encoder_run.gradients());
             self.reward.add(reward_run.gradients());
-            self.dynamics.add(dynamics::gradients(steps));
+            for (network, gradients) in self.dynamics.iter().zip(dynamics::gradients(steps)) {
+                network.add(gradients);
+            }
             if let Some(gradients) = matched.gradients {
-                self.dynamics.add(gradients);
+                self.dynamics[0].add(gradients);
             }
             Losses { dynamics: matched.loss, reward }
         })
@@ -183,7 +194,7 @@ impl Matched {
         let times = times.unsqueeze(-1);
         let between = starts.lerp_tensor(targets, &times);
         let inputs = Tensor::cat(&[&between, actions, &times], 2).flatten(0, 1).unsqueeze(0);
-        let (velocities, mut run) = ready.dynamics.passes().run(&inputs);
+        let (velocities, mut run) = ready.dynamics.velocities().run(&inputs);
         let error = velocities.view([horizon, rows, width]) - (targets - starts);
         let each = (rows * width) as f64;
         let loss = (error.square() * discounts).sum(Kind::Double).double_value(&[]) / each;
@@ -210,8 +221,16 @@ impl Ready {
     }
 }
 
-/// Shapes of encoder, dynamics and reward.
-fn shapes(config: &LatentConfig, inputs: i64, actions: i64) -> [Shape; 3] {
+/// Shapes of the networks.
+struct Shapes {
+    encoder: Shape,
+    /// Those of residual dynamics but the last.
+    before: Vec<Shape>,
+    dynamics: Shape,
+    reward: Shape,
+}
+
+fn shapes(config: &LatentConfig, inputs: i64, actions: i64) -> Shapes {
     let shape = |sizes: [&[i64]; 3], last| Shape {
         sizes: sizes.concat(),
         hidden: Between::NormActivation(Activation::Mish),
@@ -219,20 +238,26 @@ fn shapes(config: &LatentConfig, inputs: i64, actions: i64) -> [Shape; 3] {
     };
     let (latent, units) = ([config.latent], config.units.as_slice());
     let (dynamics, last) = match config.dynamics {
-        Dynamics::Mlp => (config.latent + actions, Some(Between::SimNorm)),
+        Dynamics::Mlp | Dynamics::Residual { .. } => (config.latent + actions, Some(Between::SimNorm)),
         Dynamics::Flow(flow) => (config.latent + actions + 1, flow.simnorm_velocity.then_some(Between::SimNorm)),
     };
-    [
-        shape([&[inputs], &config.encoder_units, &latent], Some(Between::SimNorm)),
-        shape([&[dynamics], units, &latent], last),
-        shape([&[config.latent + actions], units, &[1]], None),
-    ]
+    let before = match config.dynamics {
+        Dynamics::Residual { blocks } => blocks.saturating_sub(1) as usize,
+        _ => 0,
+    };
+    Shapes {
+        encoder: shape([&[inputs], &config.encoder_units, &latent], Some(Between::SimNorm)),
+        before: vec![shape([&[dynamics], units, &latent], None); before],
+        dynamics: shape([&[dynamics], units, &latent], last),
+        reward: shape([&[config.latent + actions], units, &[config.reward.outputs()]], None),
+    }
 }
 
 /// Trainable numbers of a model from `inputs` observed numbers and `actions`.
 #[must_use]
 pub fn parameters(config: &LatentConfig, inputs: i64, actions: i64) -> u64 {
-    shapes(config, inputs, actions).iter().map(Shape::parameters).fold(0, u64::saturating_add)
+    let Shapes { encoder, before, dynamics, reward } = shapes(config, inputs, actions);
+    [&encoder, &dynamics, &reward].into_iter().chain(&before).map(Shape::parameters).fold(0, u64::saturating_add)
 }
 
 fn sizes(tensor: &Tensor) -> [i64; 3] {

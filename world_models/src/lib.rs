@@ -9,6 +9,7 @@ pub mod belief;
 pub mod checkpoint;
 pub mod clips;
 pub mod evaluate;
+pub mod flow;
 pub mod flowm;
 pub mod latent;
 pub mod libtorch;

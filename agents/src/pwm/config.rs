@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use simulators::limits::Limit;
 use world_models::adam::AdamConfig;
 use world_models::latent::{self, LatentConfig};
-use world_models::mlp::{Activation, Numbers, Shape};
+use world_models::mlp::Numbers;
 
 use crate::config::Schedule;
 use crate::networks::{ActorConfig, CriticConfig, MANY, positive};
@@ -147,14 +147,10 @@ impl PwmConfig {
     /// Trainable numbers for `inputs` observed numbers and `actions`.
     #[must_use]
     pub fn parameters(&self, [inputs, actions]: [i64; 2]) -> u64 {
-        let network = |hidden: &[i64], outputs: i64| {
-            Shape::plain(&[&[self.model.latent], hidden, &[outputs]].concat(), Activation::Mish).parameters()
-        };
-        let copies = if self.critic.target_stays.is_some() { 2 } else { 1 };
+        let latent = self.model.latent;
         latent::parameters(&self.model, inputs, actions)
-            + network(&self.actor.hidden, actions)
-            + actions as u64
-            + copies * self.critic.count as u64 * network(&self.critic.hidden, 1)
+            + self.actor.parameters(latent, actions)
+            + self.critic.parameters(latent)
     }
 
     /// About how many bytes a run takes, for `inputs` observed numbers and `actions`: what the ways back through a window and
@@ -165,7 +161,7 @@ impl PwmConfig {
         let widths = |hidden: &[i64]| hidden.iter().sum::<i64>() as u64;
         let LatentConfig { latent, units, encoder_units, .. } = &self.model;
         let model = 4 * widths(units) + 2 * widths(encoder_units) + 8 * *latent as u64 + inputs + actions;
-        let heads = widths(&self.actor.hidden) + self.critic.count as u64 * widths(&self.critic.hidden);
+        let heads = self.actor.hidden_numbers() + self.critic.hidden_numbers();
         let batch = (self.model_training.batch * self.horizon) as u64;
         let numbers = self.schedule().steps().saturating_mul(2 * (model + heads)) + batch.saturating_mul(2 * model);
         let replay = (self.replay as u64).saturating_mul(inputs + actions + 1);

@@ -7,13 +7,10 @@ use world_models::latent::{LatentConfig, Sequences};
 use world_models::mlp::{Numbers, gradient};
 
 use super::*;
+use crate::fixture::{Fixture, assert_close};
 use crate::moments::EPSILON;
 use crate::networks::{ActorConfig, CriticConfig};
 use crate::returns::WindowEnd;
-use fixture::{Fixture, assert_close};
-
-#[path = "../../../world_models/tests/fixture/mod.rs"]
-mod fixture;
 
 /// The Hopper has as many observed numbers and actions as the fixtures.
 fn fresh(fixture: &Fixture, dynamics: Dynamics) -> Pwm {
@@ -23,7 +20,13 @@ fn fresh(fixture: &Fixture, dynamics: Dynamics) -> Pwm {
         num_envs: 5,
         horizon: 4,
         window_end: WindowEnd::Faithful,
-        model: LatentConfig { latent, units: vec![32, 28], encoder_units: vec![20], dynamics },
+        model: LatentConfig {
+            latent,
+            units: vec![32, 28],
+            encoder_units: vec![20],
+            dynamics,
+            ..LatentConfig::default()
+        },
         actor: ActorConfig { hidden: vec![24, 16, 12], min_log_std: -1.427, ..actor },
         critic: CriticConfig { hidden: vec![24, 16], passes: 8, ..critic },
         ..PwmConfig::default()

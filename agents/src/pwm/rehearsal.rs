@@ -67,6 +67,6 @@ impl Rehearsal {
         let ready = self.pwm.model.ready(self.pwm.config.numbers);
         let window = self.pwm.dream(&ready, &self.batch.observations.get(0));
         let inputs = Tensor::cat(&[window.begins(), window.actions()], 1);
-        ready.reward.run(&inputs.unsqueeze(0)).0.flatten(0, -1)
+        ready.reward.rewards(&inputs).0
     }
 }

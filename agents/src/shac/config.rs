@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use simulators::limits::Limit;
-use world_models::mlp::{Activation, Shape};
 
 use crate::config::Schedule;
 use crate::networks::{ActorConfig, CriticConfig};
@@ -92,12 +91,7 @@ impl ShacConfig {
     /// Trainable numbers, target critics included, for `inputs` observed numbers and `actions`.
     #[must_use]
     pub fn parameters(&self, [inputs, actions]: [i64; 2]) -> u64 {
-        let network = |hidden: &[i64], outputs: i64| -> u64 {
-            Shape::plain(&[&[inputs], hidden, &[outputs]].concat(), Activation::Mish).parameters()
-        };
-        let critics = self.critic.count as u64 * network(&self.critic.hidden, 1);
-        let copies = if self.critic.target_stays.is_some() { 2 } else { 1 };
-        network(&self.actor.hidden, actions) + actions as u64 + copies * critics
+        self.actor.parameters(inputs, actions) + self.critic.parameters(inputs)
     }
 
     /// About how many bytes a run takes, for `inputs` observed numbers and `actions`: what the way back through a window and
@@ -105,11 +99,8 @@ impl ShacConfig {
     #[must_use]
     pub fn bytes(&self, sizes: [i64; 2]) -> u64 {
         let [inputs, actions] = sizes.map(|size| size as u64);
-        let widths = |hidden: &[i64]| hidden.iter().sum::<i64>() as u64;
         // Of every hidden number what the product gave and what became of it; of every step also the bodies before it.
-        let row = 2 * (widths(&self.actor.hidden) + self.critic.count as u64 * widths(&self.critic.hidden))
-            + 8 * inputs
-            + 4 * actions;
+        let row = 2 * (self.actor.hidden_numbers() + self.critic.hidden_numbers()) + 8 * inputs + 4 * actions;
         4 * self.steps().saturating_mul(row) + 16 * self.parameters(sizes)
     }
 

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use simulators::limits::Limit;
 
+use super::reward::RewardHead;
+use crate::flow::{Path, Solver};
 use crate::mlp::GROUP;
 
 /// Sizes, and what the dynamics are.
@@ -17,11 +19,19 @@ pub struct LatentConfig {
     pub encoder_units: Vec<i64>,
     /// How a latent becomes the next.
     pub dynamics: Dynamics,
+    /// How rewards are given.
+    pub reward: RewardHead,
 }
 
 impl Default for LatentConfig {
     fn default() -> Self {
-        Self { latent: 512, units: vec![512, 512], encoder_units: vec![256], dynamics: Dynamics::Mlp }
+        Self {
+            latent: 512,
+            units: vec![512, 512],
+            encoder_units: vec![256],
+            dynamics: Dynamics::Mlp,
+            reward: RewardHead::Scalar,
+        }
     }
 }
 
@@ -31,6 +41,12 @@ impl Default for LatentConfig {
 pub enum Dynamics {
     /// A network gives it.
     Mlp,
+    /// So many networks one after another: what each but the last gives is added to the latent, the last gives the next. It
+    /// costs what a flow does that takes as many velocities, and has as many times the weights.
+    Residual {
+        /// How many.
+        blocks: u32,
+    },
     /// A network gives a velocity, which is followed from time 0 to 1.
     Flow(FlowConfig),
 }
@@ -64,16 +80,6 @@ impl Default for FlowConfig {
     }
 }
 
-/// A method for ordinary differential equations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Solver {
-    /// First order: one velocity a substep.
-    Euler,
-    /// Second order: the mean of the velocities at both ends of Euler's substep.
-    Heun,
-}
-
 /// Times in 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +100,14 @@ pub enum Starts {
     TeacherForced,
 }
 
+impl FlowConfig {
+    /// How velocities are followed.
+    #[must_use]
+    pub fn path(self) -> Path {
+        Path { solver: self.solver, substeps: self.substeps }
+    }
+}
+
 impl LatentConfig {
     /// What every field may hold.
     #[must_use]
@@ -103,14 +117,16 @@ impl LatentConfig {
             Limit::whole("latent", self.latent.into(), GROUP.into()..=16_384),
             Limit::whole("latent", self.latent.into(), groups.into()..=groups.into()).because("groups of 8"),
         ];
-        let flow = match self.dynamics {
-            Dynamics::Mlp => None,
-            Dynamics::Flow(flow) => Some(Limit::whole("dynamics.substeps", flow.substeps.into(), 1..=64)),
+        let dynamics = match self.dynamics {
+            Dynamics::Mlp => Vec::new(),
+            Dynamics::Residual { blocks } => vec![Limit::whole("blocks", blocks.into(), 1..=64)],
+            Dynamics::Flow(flow) => flow.path().limits(),
         };
         own.into_iter()
             .chain(widths("units", &self.units))
             .chain(widths("encoder_units", &self.encoder_units))
-            .chain(flow)
+            .chain(dynamics.into_iter().map(|limit| limit.within("dynamics")))
+            .chain(self.reward.limits().into_iter().map(|limit| limit.within("reward")))
             .collect()
     }
 }

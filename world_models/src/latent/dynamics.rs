@@ -2,13 +2,14 @@
 
 use tch::Tensor;
 
-use super::config::{Dynamics, FlowConfig, Solver};
+use super::config::Dynamics;
 use crate::mlp::passes::{self, Gradients, Passes, Run};
 
-/// The network of the dynamics, ready to be run.
+/// The networks of the dynamics, ready to be run.
 pub struct Ready {
     dynamics: Dynamics,
-    passes: Passes,
+    /// One, but for residual dynamics.
+    passes: Vec<Passes>,
 }
 
 /// What the way back through a step needs, and what it leaves.
@@ -16,47 +17,37 @@ pub struct Step {
     dynamics: Dynamics,
     latent: i64,
     actions: i64,
-    /// In the order in which they were made: two for each substep of Heun, one otherwise.
+    /// In the order in which they were made.
     runs: Vec<Run>,
 }
 
 impl Ready {
-    pub(super) fn new(dynamics: Dynamics, passes: Passes) -> Self {
+    pub(super) fn new(dynamics: Dynamics, passes: Vec<Passes>) -> Self {
         Self { dynamics, passes }
     }
 
-    pub(super) fn passes(&self) -> &Passes {
-        &self.passes
+    /// The network of a flow.
+    pub(super) fn velocities(&self) -> &Passes {
+        &self.passes[0]
     }
 
     /// The latents `[B, L]` that `actions` `[B, A]` lead to from `latents` `[B, L]`.
     pub fn step(&self, latents: &Tensor, actions: &Tensor) -> (Tensor, Step) {
         let mut runs = Vec::new();
-        let mut at = |latents: &Tensor, time: Option<f64>| {
+        let mut at = |network: &Passes, latents: &Tensor, time: Option<f64>| {
             let time = time.map(|time| latents.narrow(1, 0, 1).full_like(time));
             let inputs = [latents, actions].into_iter().chain(&time).collect::<Vec<_>>();
-            let (result, run) = self.passes.run(&Tensor::cat(&inputs, 1).unsqueeze(0));
+            let (result, run) = network.run(&Tensor::cat(&inputs, 1).unsqueeze(0));
             runs.push(run);
             result.squeeze_dim(0)
         };
+        let (last, before) = self.passes.split_last().expect("dynamics have a network");
         let next = match self.dynamics {
-            Dynamics::Mlp => at(latents, None),
-            Dynamics::Flow(FlowConfig { solver, substeps, .. }) => {
-                let width = 1.0 / f64::from(substeps);
-                let mut z = latents.shallow_clone();
-                for k in 0..substeps {
-                    let time = f64::from(k) * width;
-                    let first = at(&z, Some(time));
-                    z = match solver {
-                        Solver::Euler => z + first * width,
-                        Solver::Heun => {
-                            let second = at(&(&z + &first * width), Some(time + width));
-                            z + (first + second) * (width / 2.0)
-                        }
-                    };
-                }
-                z
+            Dynamics::Mlp | Dynamics::Residual { .. } => {
+                let z = before.iter().fold(latents.shallow_clone(), |z, network| &z + at(network, &z, None));
+                at(last, &z, None)
             }
+            Dynamics::Flow(flow) => flow.path().follow(latents, |z, time| at(last, z, Some(time))),
         };
         let (latent, actions) = (latents.size()[1], actions.size()[1]);
         (next, Step { dynamics: self.dynamics, latent, actions, runs })
@@ -70,38 +61,35 @@ impl Step {
     /// If the way back was gone already.
     pub fn pull_back(&mut self, bar: &Tensor) -> (Tensor, Tensor) {
         let (latent, actions) = (self.latent, self.actions);
-        let back = |run: &mut Run, bar: &Tensor| {
-            let bar = run.pull_back(&bar.unsqueeze(0), true).expect("it was wanted").squeeze_dim(0);
-            (bar.narrow(1, 0, latent), bar.narrow(1, latent, actions))
-        };
-        let Dynamics::Flow(FlowConfig { solver, substeps, .. }) = self.dynamics else {
-            let (of_latents, of_actions) = back(&mut self.runs[0], bar);
-            return (of_latents.contiguous(), of_actions);
-        };
-        let width = 1.0 / f64::from(substeps);
-        let mut bar = bar.copy();
         let mut of_actions = Tensor::zeros([bar.size()[0], actions], (bar.kind(), bar.device()));
-        for runs in self.runs.chunks_exact_mut(if solver == Solver::Heun { 2 } else { 1 }).rev() {
-            match runs {
-                [first, second] => {
-                    let (of_end, of_action) = back(second, &(&bar * (width / 2.0)));
-                    let _ = of_actions.g_add_(&of_action);
-                    let (of_start, of_action) = back(first, &(&bar * (width / 2.0) + &of_end * width));
-                    let _ = of_actions.g_add_(&of_action);
-                    bar += of_end + of_start;
-                }
-                runs => {
-                    let (of_start, of_action) = back(&mut runs[0], &(&bar * width));
-                    let _ = of_actions.g_add_(&of_action);
-                    bar += of_start;
-                }
+        let mut runs = self.runs.iter_mut().rev();
+        let mut back = |bar: &Tensor| {
+            let run = runs.next().expect("a run for each time a network was asked");
+            let bar = run.pull_back(&bar.unsqueeze(0), true).expect("it was wanted").squeeze_dim(0);
+            let _ = of_actions.g_add_(&bar.narrow(1, latent, actions));
+            bar.narrow(1, 0, latent)
+        };
+        let of_latents = match self.dynamics {
+            Dynamics::Mlp => back(bar).contiguous(),
+            Dynamics::Residual { blocks } => {
+                let last = back(bar).contiguous();
+                (1..blocks).fold(last, |bar, _| &bar + back(&bar))
             }
-        }
-        (bar, of_actions)
+            Dynamics::Flow(flow) => flow.path().pull_back(bar, back),
+        };
+        (of_latents, of_actions)
     }
 }
 
-/// Gradients of the parameters after the ways back through all `steps`.
-pub(super) fn gradients(steps: Vec<Step>) -> Gradients {
-    passes::gradients(steps.into_iter().flat_map(|step| step.runs).collect())
+/// Gradients of the parameters of each network after the ways back through all `steps`.
+pub(super) fn gradients(steps: Vec<Step>) -> Vec<Gradients> {
+    let networks = match steps[0].dynamics {
+        Dynamics::Residual { blocks } => blocks as usize,
+        Dynamics::Mlp | Dynamics::Flow(_) => 1,
+    };
+    let mut runs: Vec<Vec<Run>> = (0..networks).map(|_| Vec::new()).collect();
+    for (number, run) in steps.into_iter().flat_map(|step| step.runs.into_iter().enumerate()) {
+        runs[number % networks].push(run);
+    }
+    runs.into_iter().map(passes::gradients).collect()
 }

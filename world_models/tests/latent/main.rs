@@ -5,3 +5,4 @@
 mod fixture;
 mod flow;
 mod parity;
+mod reward;

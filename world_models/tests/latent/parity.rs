@@ -1,8 +1,10 @@
 //! PWM's world model, and that of Flow-MBPO, against the originals: latents, rewards, losses and their gradients.
 
 use simulators::rng::Seed;
-use tch::{Device, Tensor, nn};
-use world_models::latent::{Dynamics, FlowConfig, LatentConfig, LatentModel, Sequences, Solver};
+use tch::{Device, Kind, Tensor, nn};
+use world_models::flow::Solver;
+use world_models::latent::reward::{RewardHead, RewardLoss, RewardScale, TwoHot};
+use world_models::latent::{Dynamics, FlowConfig, LatentConfig, LatentModel, Sequences};
 use world_models::mlp::{Numbers, gradient};
 
 use crate::fixture::Fixture;
@@ -18,16 +20,49 @@ fn as_ours(theirs: &Tensor) -> Tensor {
     if theirs.dim() == 2 { theirs.tr().unsqueeze(0) } else { theirs.view([1, 1, -1]) }
 }
 
-fn model(fixture: &Fixture, dynamics: Dynamics) -> (nn::VarStore, LatentModel) {
+/// Numbers of a latent, an action, and a task's embedding; here the embedding stands after observations and before actions.
+const SIZES: [i64; 3] = [24, 3, 6];
+
+/// Where the columns of our weights stand in the original's; the same, if it is none of these.
+fn columns(name: &str, tasks: bool, dynamics: Dynamics) -> Option<Tensor> {
+    let ([z, a, e], Dynamics::Flow(_), true) = (SIZES, dynamics, tasks) else { return None };
+    let order = match name {
+        // Latent, action, time, task.
+        "dynamics.0.weight" => (0..z).chain(z + a + 1..z + a + 1 + e).chain(z..z + a + 1),
+        // Latent, action, task.
+        "reward.0.weight" => (0..z).chain(z + a..z + a + e).chain(z..z + a),
+        _ => return None,
+    };
+    Some(Tensor::from_slice(&order.collect::<Vec<i64>>()))
+}
+
+/// The embedding of each row's task, none longer than one.
+fn embedded(fixture: &Fixture) -> Option<Tensor> {
+    fixture.argument("obs_dim")?;
+    let (_, table) = fixture.weights().find(|(name, _)| *name == "wm._task_emb.weight")?;
+    let lengths = table.square().sum_dim_intlist([1i64].as_slice(), true, Kind::Float).sqrt();
+    Some((table / lengths.clamp_min(1.0)).index_select(0, fixture.tensor("input.task")))
+}
+
+/// With the scalar reward, or 21 bins where there are tasks.
+fn model(fixture: &Fixture, dynamics: Dynamics, scale: RewardScale) -> (nn::VarStore, LatentModel) {
     let argument = |name| fixture.argument(name).unwrap();
-    let latent = argument("latent_dim");
-    let config = LatentConfig { latent, units: vec![32, 28], encoder_units: vec![20], dynamics };
+    let (latent, tasks) = (argument("latent_dim"), embedded(fixture).is_some());
+    let two_hot = TwoHot { bins: 21, limit: 10.0, loss: RewardLoss::SquaredError, scale };
+    let reward = if tasks { RewardHead::TwoHot(two_hot) } else { RewardHead::Scalar };
+    let config = LatentConfig { latent, units: vec![32, 28], encoder_units: vec![20], dynamics, reward };
     let vs = nn::VarStore::new(Device::Cpu);
-    let model = LatentModel::new(&vs.root(), &config, argument("obs_dim"), argument("act_dim"), Seed(0));
+    let more = if tasks { SIZES[2] } else { 0 };
+    let model = LatentModel::new(&vs.root(), &config, argument("obs_dim") + more, argument("act_dim") + more, Seed(0));
     let mut variables = vs.variables();
-    for (name, theirs) in fixture.weights().filter_map(|(name, theirs)| Some((ours(name)?, theirs))) {
+    let weights = fixture.weights().filter_map(|(name, theirs)| Some((ours(name)?, theirs)));
+    for (name, theirs) in weights.filter(|(name, _)| name != "task_emb.weight") {
         let mut variable = variables.remove(&name).unwrap_or_else(|| panic!("no variable {name}"));
-        tch::no_grad(|| variable.copy_(&as_ours(theirs)));
+        let theirs = match columns(&name, tasks, dynamics) {
+            Some(columns) => theirs.index_select(1, &columns),
+            None => theirs.shallow_clone(),
+        };
+        tch::no_grad(|| variable.copy_(&as_ours(&theirs)));
     }
     assert!(variables.is_empty(), "variables without a weight: {:?}", variables.keys());
     (vs, model)
@@ -35,18 +70,24 @@ fn model(fixture: &Fixture, dynamics: Dynamics) -> (nn::VarStore, LatentModel) {
 
 fn batch(fixture: &Fixture) -> Sequences {
     let input = |name: &str| fixture.tensor(&format!("input.{name}")).shallow_clone();
-    Sequences { observations: input("obs"), actions: input("act"), rewards: input("rew").squeeze_dim(-1) }
+    let (mut observations, mut actions) = (input("obs"), input("act"));
+    if let Some(tasks) = embedded(fixture) {
+        let each = |steps: i64| tasks.unsqueeze(0).expand([steps, -1, -1], false);
+        observations = Tensor::cat(&[&observations, &each(observations.size()[0])], 2);
+        actions = Tensor::cat(&[&each(actions.size()[0]), &actions], 2);
+    }
+    Sequences { observations, actions, rewards: input("rew").squeeze_dim(-1) }
 }
 
 fn agrees(name: &str, dynamics: Dynamics) {
     let Some(fixture) = Fixture::load(name) else { return };
-    let (vs, model) = model(&fixture, dynamics);
+    let (vs, model) = model(&fixture, dynamics, RewardScale::Symlog);
     let batch = batch(&fixture);
     let ready = model.ready(Numbers::F32);
     let first = ready.encode(&batch.observations.get(0));
     fixture.check("encode", &first);
-    let inputs = Tensor::cat(&[&first, &batch.actions.get(0)], 1).unsqueeze(0);
-    fixture.check("reward", &ready.reward.run(&inputs).0.squeeze_dim(0));
+    let inputs = Tensor::cat(&[&first, &batch.actions.get(0)], 1);
+    fixture.check("reward", &ready.reward.outputs(&inputs).0);
     if dynamics == Dynamics::Mlp {
         let (mut latents, mut rollout) = (first, Vec::new());
         for t in 0..batch.actions.size()[0] {
@@ -66,7 +107,10 @@ fn agrees(name: &str, dynamics: Dynamics) {
     for output in fixture.outputs() {
         let Some(name) = output.strip_prefix("wm_loss_grad.").and_then(ours) else { continue };
         let (found, shape) = (gradient(&variables[&name]), fixture.tensor(&format!("output.{output}")).size());
-        let as_theirs = if shape.len() == 2 { found.squeeze_dim(0).tr() } else { found.view(shape.as_slice()) };
+        let mut as_theirs = if shape.len() == 2 { found.squeeze_dim(0).tr() } else { found.view(shape.as_slice()) };
+        if let Some(columns) = columns(&name, embedded(&fixture).is_some(), dynamics) {
+            as_theirs = as_theirs.index_select(1, &columns.argsort(0, false));
+        }
         fixture.check(output, &as_theirs);
         compared += 1;
     }
@@ -76,18 +120,33 @@ fn agrees(name: &str, dynamics: Dynamics) {
 #[test]
 fn the_model_of_pwm_agrees() {
     agrees("pwm_single", Dynamics::Mlp);
+    agrees("pwm_multi", Dynamics::Mlp);
+}
+
+#[test]
+fn rewards_of_bins_agree() {
+    let Some(fixture) = Fixture::load("pwm_multi") else { return };
+    for (output, scale) in [("reward_value", RewardScale::Symlog), ("reward_symexp", RewardScale::Reward)] {
+        let (_vs, model) = model(&fixture, Dynamics::Mlp, scale);
+        let (batch, ready) = (batch(&fixture), model.ready(Numbers::F32));
+        let inputs = Tensor::cat(&[&ready.encode(&batch.observations.get(0)), &batch.actions.get(0)], 1);
+        fixture.check(output, &ready.reward.rewards(&inputs).0.unsqueeze(-1));
+    }
 }
 
 #[test]
 fn the_flows_agree() {
     let flow = FlowConfig { solver: Solver::Heun, substeps: 2, ..FlowConfig::default() };
     agrees("flow_mbpo_linear", Dynamics::Flow(flow));
+    agrees("flow_mbpo_multi", Dynamics::Flow(flow));
     agrees("flow_mbpo_simnorm", Dynamics::Flow(FlowConfig { simnorm_velocity: true, ..flow }));
 }
 
 #[test]
 fn solvers_agree() {
-    for (name, simnorm_velocity) in [("flow_mbpo_linear", false), ("flow_mbpo_simnorm", true)] {
+    for (name, simnorm_velocity) in
+        [("flow_mbpo_linear", false), ("flow_mbpo_simnorm", true), ("flow_mbpo_multi", false)]
+    {
         let Some(fixture) = Fixture::load(name) else { return };
         for (output, solver, substeps) in [
             ("next_euler_2", Solver::Euler, 2),
@@ -96,7 +155,7 @@ fn solvers_agree() {
             ("next_heun_4", Solver::Heun, 4),
         ] {
             let flow = FlowConfig { solver, substeps, simnorm_velocity, ..FlowConfig::default() };
-            let (_vs, model) = model(&fixture, Dynamics::Flow(flow));
+            let (_vs, model) = model(&fixture, Dynamics::Flow(flow), RewardScale::Symlog);
             let (batch, ready) = (batch(&fixture), model.ready(Numbers::F32));
             let next = ready.dynamics.step(&ready.encode(&batch.observations.get(0)), &batch.actions.get(0)).0;
             fixture.check(output, &next);
