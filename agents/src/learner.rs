@@ -63,7 +63,7 @@ pub trait Learner {
 }
 
 /// What an epoch was like.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Report {
     /// Mean over rows of what the actor lowers: minus the discounted return of the window.
     pub actor_loss: f64,
@@ -83,6 +83,19 @@ pub struct Report {
     pub terminated: usize,
     /// What the world model learned, where there is one.
     pub model: Option<ModelReport>,
+    /// How good the actor's gradient is, where that was looked at.
+    pub diagnosis: Option<Diagnosis>,
+}
+
+/// How good the actor's gradient is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Diagnosis {
+    /// Signal to noise over rollouts with other noise, in decibels.
+    pub signal_to_noise: f64,
+    /// Length of the gradient with respect to the actions of the first step of a window, and of the last.
+    pub credit: [f64; 2],
+    /// Frobenius norms of a step's derivatives with respect to latents and to actions.
+    pub steepness: [f64; 2],
 }
 
 /// What went wrong with an epoch: nothing was learned from it.

@@ -10,6 +10,7 @@ mod columns;
 pub mod config;
 mod critic;
 mod evaluate;
+mod inside;
 mod learned;
 pub mod learner;
 mod moments;
@@ -19,6 +20,7 @@ pub mod pwm;
 pub mod returns;
 pub mod shac;
 pub mod train;
+mod window;
 
 #[cfg(test)]
 #[path = "../../world_models/tests/fixture/mod.rs"]

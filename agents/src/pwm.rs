@@ -8,15 +8,14 @@
 //! everything else, the replay included.
 
 mod config;
+mod diagnosis;
 #[cfg(test)]
 mod parity;
 mod rehearsal;
 mod replay;
-mod window;
-
-use std::collections::BTreeMap;
 
 use envs::batch::StepBatch;
+use envs::buffer::Buffer;
 use envs::dataset::{ColumnSpec, Dataset};
 use envs::env::EnvError;
 use envs::vector::{BatchEnv, Reset, VectorSnapshot};
@@ -27,21 +26,21 @@ use simulators::rng::{Purpose, Seed, stream};
 use tch::{Device, Tensor, nn};
 use world_models::adam::Adam;
 use world_models::checkpoint::{Checkpoint, CheckpointError, Named};
+use world_models::latent::dream::LatentDream;
 use world_models::latent::{Dynamics, FlowConfig, LatentModel, Ready, Times};
 
 use crate::agent::Agent;
-use crate::columns::{floats, floats_of, normal};
+use crate::columns::{broken_rows, courses, floats, floats_of, normal};
 use crate::config::{PolicyConfig, Trainer};
-use crate::critic;
 use crate::learner::{Learner, ModelReport, NotFinite, Report, TakeInError};
-use crate::moments::{CLIP, Moments, mean};
+use crate::moments::{CLIP, Moments};
 use crate::played::Played;
-use crate::returns::{Course, td_lambda, weights};
+use crate::returns::Course;
+use crate::window::Window;
 
 pub use config::{ModelTraining, PwmConfig};
 pub use rehearsal::Rehearsal;
 use replay::{Replay, ReplayState};
-use window::{Bars, Window};
 
 /// What a run needs beside tensors to go on exactly where it stopped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,22 +76,9 @@ pub struct Pwm {
     agent: Agent,
     model: LatentModel,
     model_weights: nn::VarStore,
-    adam: [Adam; 3],
+    model_adam: Adam,
     replay: Replay,
     state: State,
-}
-
-/// What the actor's gradient was taken of. Columns are `[T, N]`, time-major.
-struct Imagined {
-    rows: usize,
-    /// Mean over rows of minus the discounted return, not divided by its deviation.
-    loss: f64,
-    /// Where steps began, `[T * N, L]`.
-    latents: Tensor,
-    rewards: Vec<f32>,
-    /// Of what steps led to.
-    worth: Vec<f32>,
-    courses: Vec<Course>,
 }
 
 /// The world model of a run and its weights, for `inputs` observed numbers and `actions`.
@@ -118,11 +104,7 @@ impl Pwm {
         let sizes = [o as i64, a as i64];
         let agent = Agent::new(&config.actor, &config.critic, seed, [config.model.latent, sizes[1]]);
         let (model_weights, model) = model(config, seed, sizes);
-        let adam = [
-            Adam::new(&agent.actor_weights, config.actor.adam),
-            Adam::new(&agent.critic_weights, config.critic.adam),
-            Adam::new(&model_weights, config.model_training.adam),
-        ];
+        let model_adam = Adam::new(&model_weights, config.model_training.adam);
         envs.reset(Reset::Seed(seed), out.obs_mut())?;
         let mut replay = Replay::new(config.replay, config.horizon, [o, a], rows);
         let obs = floats(out.obs()).to_vec();
@@ -142,7 +124,7 @@ impl Pwm {
             envs: envs.snapshot(),
             replay: replay.state(),
         };
-        Ok(Self { config: config.clone(), seed, envs, out, agent, model, model_weights, adam, replay, state })
+        Ok(Self { config: config.clone(), seed, envs, out, agent, model, model_weights, model_adam, replay, state })
     }
 
     fn sizes(&self) -> [usize; 2] {
@@ -150,49 +132,45 @@ impl Pwm {
     }
 
     /// Plays and imagines a window with the policy as it explores; and the mean real reward of a step.
-    fn play(&mut self, ready: &Ready) -> Result<(Window, f64), EnvError> {
+    fn play<'a>(&mut self, ready: &'a Ready) -> Result<(Window<LatentDream<'a>>, f64), EnvError> {
         let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
         let ([o, a], rows) = (self.sizes(), self.envs.num_envs());
-        let mut window = Window::new(rows, self.config.detach);
-        let seen = |obs: &[f32]| ready.encode(&Tensor::from_slice(obs).view([-1, o as i64]));
-        let mut latents = seen(&self.state.obs);
+        let as_tensor = |obs: &[f32]| Tensor::from_slice(obs).view([-1, o as i64]);
+        let mut window = Window::new(LatentDream::new(ready, &as_tensor(&self.state.obs)), self.config.detach);
         let mut rewards = 0.0;
         for _ in 0..self.config.horizon {
-            let (actions, next) = window.imagine(ready, &self.agent.actor, &latents, normal(noise, rows, a));
-            let broken = window.play(self.envs.as_mut(), &actions, &mut self.out)?;
+            let actions = floats_of(&window.step(&self.agent.actor, normal(noise, rows, a)));
+            let broken = broken_rows(self.envs.step(&Buffer::F32(actions.clone()), &mut self.out))?;
+            let courses: Vec<Course> = courses(&self.out).collect();
             self.state.broken_steps += broken as u64;
             rewards += self.out.reward().iter().filter(|x| x.is_finite()).map(|&x| f64::from(x)).sum::<f64>();
             self.state.obs.copy_from_slice(floats(self.out.obs()));
             // What a row shows in which a number was not finite; it is reset by the next step, whatever its action.
             self.state.obs.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
-            self.remember(&floats_of(&actions));
-            let courses = &window.courses[window.courses.len() - rows..];
-            let anew: Vec<i64> = (0..rows).filter(|&row| courses[row] != Course::On).map(|row| row as i64).collect();
-            latents = if anew.is_empty() {
-                next
-            } else {
-                let obs: Vec<f32> = anew
-                    .iter()
-                    .flat_map(|&row| &self.state.obs[row as usize * o..(row as usize + 1) * o])
-                    .copied()
-                    .collect();
-                next.index_copy(0, &Tensor::from_slice(&anew), &seen(&obs))
-            };
+            self.remember(&actions);
+            let anew: Vec<usize> = (0..rows).filter(|&row| courses[row] != Course::On).collect();
+            if !anew.is_empty() {
+                let obs: Vec<f32> =
+                    anew.iter().flat_map(|row| &self.state.obs[row * o..(row + 1) * o]).copied().collect();
+                let anew: Vec<i64> = anew.iter().map(|&row| row as i64).collect();
+                window.dream.begin_anew(&Tensor::from_slice(&anew), &as_tensor(&obs));
+            }
+            window.courses.extend(courses);
         }
         Ok((window, rewards / self.config.schedule().steps() as f64))
     }
 
     /// Imagines a window from `observations` `[N, O]`, and has no env play it.
-    fn dream(&self, ready: &Ready, observations: &Tensor) -> Window {
+    fn dream<'a>(&self, ready: &'a Ready, observations: &Tensor) -> Window<LatentDream<'a>> {
         let (rows, [_, a]) = (observations.size()[0] as usize, self.sizes());
         let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
-        let mut window = Window::new(rows, self.config.detach);
-        let mut latents = ready.encode(observations);
-        for _ in 0..self.config.horizon {
-            latents = window.imagine(ready, &self.agent.actor, &latents, normal(noise, rows, a)).1;
-        }
-        window.courses = vec![Course::On; rows * self.config.horizon];
-        window
+        let window = Window::new(LatentDream::new(ready, observations), self.config.detach);
+        window.dreamt(&self.agent.actor, (0..self.config.horizon).map(|_| normal(noise, rows, a)))
+    }
+
+    /// Those of all optimisers by name.
+    fn moments(&self) -> Named {
+        self.agent.optimizer().into_iter().chain(self.model_adam.state()).collect()
     }
 
     /// Takes the latest step of the envs into the replay and the returns.
@@ -243,7 +221,7 @@ impl Pwm {
                     Some(Tensor::from_slice(&times).view(shape.as_slice()))
                 }
             };
-            let adam = &mut self.adam[2];
+            let adam = &mut self.model_adam;
             adam.zero_grad();
             let losses = self.model.learn(&batch, self.config.gamma, self.config.numbers, times.as_ref());
             let norm = adam.gradient_norm();
@@ -259,90 +237,49 @@ impl Pwm {
         Ok(means)
     }
 
-    /// Takes the gradient of what the actor lowers: minus the discounted rewards of the window and the value of what it led to.
-    fn pull_back(&mut self, ready: &Ready, window: Window) -> Imagined {
-        let (config, rows) = (&self.config, window.rows());
-        let (latents, ends) = (window.begins(), window.ends());
-        let inputs = Tensor::cat(&[&latents, &window.actions()], 1);
-        let (rewards, mut rewarded) = ready.reward.rewards(&inputs);
-        let rewards = floats_of(&rewards);
-        let judges = self.agent.judges();
-        let worth = floats_of(&critic::values(judges, &ends, config.numbers));
-        let weights = weights(&window.courses, rows, config.gamma, config.window_end);
-        let losses = weights.losses(&rewards, &worth, rows);
-        let loss = mean(&losses);
-        let down = weights.down(self.state.returns.scale_with(&losses) / rows as f64);
-        let of_inputs = rewarded.pull_back(&Tensor::from_slice(&down.rewards));
-        let of_ends = critic::value_gradient(judges, &ends, &down.values, config.numbers);
-        self.adam[0].zero_grad();
-        let courses = window.pull_back(&self.agent.actor, &Bars { inputs: &of_inputs, ends: &of_ends });
-        Imagined { rows, loss, latents, rewards, worth, courses }
-    }
-
-    /// The actor's update from a window.
-    fn train_actor(&mut self, ready: &Ready, window: Window, report: &mut Report) -> Result<Imagined, NotFinite> {
-        let imagined = self.pull_back(ready, window);
+    /// The actor's update from a window and, if they are to learn too, the critics' from what was imagined before it.
+    fn train_policy(
+        &mut self,
+        window: Window<LatentDream<'_>>,
+        critics_too: bool,
+        report: &mut Report,
+    ) -> Result<(), NotFinite> {
         let config = &self.config;
-        (report.actor_loss, report.actor_gradient) = (imagined.loss, self.adam[0].gradient_norm());
-        if !report.actor_loss.is_finite() {
-            return Err(NotFinite { what: "the actor's loss", value: report.actor_loss });
+        let (objective, schedule, epoch) = (config.objective(), config.schedule(), self.state.epoch);
+        let imagined = self.agent.pull_back(objective, &mut self.state.returns, window);
+        self.agent.train_actor(imagined.loss, schedule.rate(config.actor.learning_rate, epoch), report)?;
+        if !critics_too {
+            return Ok(());
         }
-        if !report.actor_gradient.is_finite() {
-            return Err(NotFinite { what: "the norm of the actor's gradient", value: report.actor_gradient });
-        }
-        let rate = config.schedule().rate(config.actor.learning_rate, self.state.epoch);
-        self.adam[0].step(rate, report.actor_gradient);
-        self.agent.actor.keep_exploring();
-        Ok(imagined)
-    }
-
-    /// The critics' updates from what was imagined before the actor's.
-    fn train_critics(&mut self, imagined: &Imagined, report: &mut Report) -> Result<(), NotFinite> {
-        let (config, Imagined { rows, latents, rewards, worth, courses, .. }) = (&self.config, imagined);
-        let targets = Tensor::from_slice(&td_lambda(rewards, worth, courses, *rows, config.gamma, config.lambda));
-        let rate = config.schedule().rate(config.critic.learning_rate, self.state.epoch);
-        let (critics, adam) = (&self.agent.critic, &mut self.adam[1]);
-        (report.critic_loss, report.critic_gradient) =
-            critic::fit(critics, adam, &config.critic, rate, latents, &targets);
-        if let Some(stays) = config.critic.target_stays {
-            self.agent.follow(stays);
-        }
-        let finite = report.critic_loss.is_finite() && report.critic_gradient.is_finite();
-        let what = "the critics' loss or the norm of its gradient";
-        if finite { Ok(()) } else { Err(NotFinite { what, value: report.critic_loss }) }
+        let rate = schedule.rate(config.critic.learning_rate, epoch);
+        let pairs = [&imagined.seen, &imagined.targets(objective)];
+        self.agent.train_critics(&config.critic, rate, pairs, report)
     }
 
     /// What an epoch is like in which nothing was done.
     fn report(&self) -> Report {
-        Report {
-            actor_loss: 0.0,
-            critic_loss: 0.0,
-            reward: 0.0,
-            actor_gradient: 0.0,
-            critic_gradient: 0.0,
-            deviation: self.agent.actor.deviation(),
-            episodes: self.state.played.means(),
-            terminated: 0,
-            model: None,
-        }
+        Report { deviation: self.agent.actor.deviation(), episodes: self.state.played.means(), ..Report::default() }
     }
 }
 
 impl Learner for Pwm {
     fn epoch(&mut self) -> Result<(Report, Option<NotFinite>), EnvError> {
         let ready = self.model.ready(self.config.numbers);
+        let due = self.config.diagnosis_rollouts > 0
+            && (self.state.epoch + 1).is_multiple_of(self.config.log_every)
+            && !self.replay.is_empty();
+        let diagnosis = due.then(|| self.diagnose(&ready));
         let (window, reward) = self.play(&ready)?;
         self.state.env_steps += self.config.schedule().steps();
         let terminated = window.courses.iter().filter(|&&course| course == Course::Terminated).count();
-        let mut report = Report { reward, terminated, ..self.report() };
+        let mut report = Report { reward, terminated, diagnosis, ..self.report() };
         let training = &self.config.model_training;
         let updates = if self.state.batches == 0 { training.first_updates } else { training.updates };
         // Until an episode has ended there is nothing that a model could have learned.
         let done = if self.replay.is_empty() {
             Ok(())
         } else {
-            self.train_actor(&ready, window, &mut report)
-                .and_then(|imagined| self.train_critics(&imagined, &mut report))
+            self.train_policy(window, true, &mut report)
                 .and_then(|()| self.train_model(updates).map(|found| report.model = Some(found)))
         };
         let wrong = done.err();
@@ -436,11 +373,13 @@ impl Learner for Pwm {
         }
         let room = self.replay.room(&state.replay).map_err(refused)?;
         checkpoint.load_model(&self.model())?;
-        let moments = self.adam.iter().flat_map(Adam::state).collect::<Named>();
-        let all = moments.iter().chain(&room).map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        let mut all = self.moments();
+        all.extend(room.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
         checkpoint.load_optimizer(&all)?;
         self.envs.restore(&state.envs).map_err(|error| refused(&error.to_string()))?;
-        self.adam.iter_mut().zip(state.updates).for_each(|(adam, updates)| adam.set_updates(updates));
+        let [actor, critic, model] = state.updates;
+        self.agent.set_updates([actor, critic]);
+        self.model_adam.set_updates(model);
         self.replay.restore(state.replay.clone(), &room);
         self.state = state;
         Ok(())
@@ -451,11 +390,12 @@ impl Learner for Pwm {
     }
 
     fn optimizer(&self) -> Named {
-        self.adam.iter().flat_map(Adam::state).chain(self.replay.tensors()).collect::<BTreeMap<_, _>>()
+        self.moments().into_iter().chain(self.replay.tensors()).collect()
     }
 
     fn state(&self) -> Value {
-        let updates = std::array::from_fn(|i| self.adam[i].updates());
+        let [actor, critic] = self.agent.updates();
+        let updates = [actor, critic, self.model_adam.updates()];
         let (envs, replay) = (self.envs.snapshot(), self.replay.state());
         let state = State { updates, envs, replay, ..self.state.clone() };
         serde_json::to_value(state).expect("a state is plain data")
@@ -514,7 +454,8 @@ mod tests {
             let objective = |pwm: &mut Pwm| {
                 pwm.state.returns = Moments::new(1);
                 let window = pwm.dream(&ready, &observations);
-                pwm.pull_back(&ready, window).loss
+                let objective = pwm.config.objective();
+                pwm.agent.pull_back(objective, &mut pwm.state.returns, window).loss
             };
             let mut furthest = 0.0f64;
             for (name, parameter) in pwm.agent.actor_weights.variables().into_iter().collect::<Named>() {
@@ -564,10 +505,10 @@ mod tests {
         while pwm.state.batches == 0 {
             pwm.epoch().unwrap();
         }
-        assert_eq!((pwm.state.batches, pwm.adam[0].updates()), (3, 1));
+        assert_eq!((pwm.state.batches, pwm.agent.updates()[0]), (3, 1));
         let before: Vec<Tensor> = pwm.model_weights.variables().into_values().map(|weight| weight.copy()).collect();
         pwm.epoch().unwrap();
-        assert_eq!((pwm.state.batches, pwm.adam[0].updates(), pwm.adam[1].updates()), (5, 2, 8));
+        assert_eq!((pwm.state.batches, pwm.agent.updates()), (5, [2, 8]));
         assert!(pwm.model_weights.variables().into_values().zip(before).any(|(now, before)| now != before));
     }
 }

@@ -10,8 +10,6 @@
 mod config;
 mod rollout;
 
-use std::collections::BTreeMap;
-
 use envs::batch::StepBatch;
 use envs::dataset::Dataset;
 use envs::differentiable::DifferentiableEnv;
@@ -21,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use simulators::rng::{Purpose, Seed, stream};
 use tch::Tensor;
-use world_models::adam::Adam;
 use world_models::checkpoint::{Checkpoint, CheckpointError, Named};
 use world_models::mlp::Numbers;
 
@@ -68,7 +65,6 @@ pub struct Shac {
     envs: Box<dyn DifferentiableEnv>,
     out: StepBatch,
     agent: Agent,
-    adam: [Adam; 2],
     state: State,
 }
 
@@ -85,8 +81,6 @@ impl Shac {
     pub fn new(config: &ShacConfig, seed: Seed, mut envs: Box<dyn DifferentiableEnv>) -> Result<Self, EnvError> {
         let spec = envs.spec();
         let agent = Agent::new(&config.actor, &config.critic, seed, sizes(spec));
-        let adam =
-            [Adam::new(&agent.actor_weights, config.actor.adam), Adam::new(&agent.critic_weights, config.critic.adam)];
         let columns = spec.observation.size();
         let rows = envs.num_envs();
         let mut out = StepBatch::for_spec(spec, rows);
@@ -103,13 +97,12 @@ impl Shac {
             obs: floats(out.obs()).to_vec(),
             envs: envs.snapshot(),
         };
-        Ok(Self { config: config.clone(), seed, envs, out, agent, adam, state })
+        Ok(Self { config: config.clone(), seed, envs, out, agent, state })
     }
 
     /// The state, that of envs and optimisers included.
     fn state_now(&self) -> State {
-        let updates = std::array::from_fn(|i| self.adam[i].updates());
-        State { envs: self.envs.snapshot(), updates, ..self.state.clone() }
+        State { envs: self.envs.snapshot(), updates: self.agent.updates(), ..self.state.clone() }
     }
 
     /// Plays a window with the policy as it explores.
@@ -186,7 +179,7 @@ impl Learner for Shac {
         checkpoint.load_model(&self.model())?;
         checkpoint.load_optimizer(&self.optimizer())?;
         self.envs.restore(&state.envs).map_err(|error| refused(&error.to_string()))?;
-        self.adam.iter_mut().zip(state.updates).for_each(|(adam, updates)| adam.set_updates(updates));
+        self.agent.set_updates(state.updates);
         self.state = state;
         Ok(())
     }
@@ -196,7 +189,7 @@ impl Learner for Shac {
     }
 
     fn optimizer(&self) -> Named {
-        self.adam.iter().flat_map(Adam::state).collect::<BTreeMap<_, _>>()
+        self.agent.optimizer()
     }
 
     fn state(&self) -> Value {
@@ -226,50 +219,30 @@ impl Learner for Shac {
             Scale::Steps => 1.0 / rollout.rewards.len() as f64,
         });
 
-        self.adam[0].zero_grad();
+        self.agent.actor_adam.zero_grad();
         let final_obs_bar = self.value_gradient(&normaliser, &rollout.final_obs, &down.values);
         let objective = Bars { rewards: &down.rewards, final_obs: &final_obs_bar };
         let inputs =
             rollout.pull_back(self.envs.as_mut(), &self.agent.actor, &normaliser, &objective, config.row_gradients);
-        let actor_gradient = self.adam[0].gradient_norm();
-        let mut wrong = None;
-        if actor_loss.is_finite() && actor_gradient.is_finite() {
-            let rate = config.learning_rate(config.actor.learning_rate, self.state.epoch);
-            self.adam[0].step(rate, actor_gradient);
-            self.agent.actor.keep_exploring();
-        } else if actor_loss.is_finite() {
-            wrong = Some(NotFinite { what: "the norm of the actor's gradient", value: actor_gradient });
-        } else {
-            wrong = Some(NotFinite { what: "the actor's loss", value: actor_loss });
-        }
-
-        let targets = td_lambda(&rollout.rewards, &worth, &rollout.courses, rows, config.gamma, config.lambda);
-        let config = &self.config;
-        let rate = config.learning_rate(config.critic.learning_rate, self.state.epoch);
-        let (critics, targets) = (&self.agent.critic, Tensor::from_slice(&targets));
-        let (critic_loss, critic_gradient) =
-            critic::fit(critics, &mut self.adam[1], &config.critic, rate, &inputs, &targets);
-        if let Some(stays) = config.critic.target_stays {
-            self.agent.follow(stays);
-        }
-        if wrong.is_none() && !(critic_loss.is_finite() && critic_gradient.is_finite()) {
-            wrong = Some(NotFinite { what: "the critics' loss or the norm of its gradient", value: critic_loss });
-        }
-
-        self.state.epoch += 1;
-        self.state.env_steps += self.config.steps();
-        self.state.skipped += u64::from(wrong.is_some());
-        let report = Report {
-            actor_loss,
-            critic_loss,
-            reward: rollout.rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / rollout.rewards.len() as f64,
-            actor_gradient,
-            critic_gradient,
+        let mut report = Report {
+            reward: mean(&rollout.rewards),
             deviation: self.agent.actor.deviation(),
             episodes: self.state.played.means(),
             terminated: rollout.terminated(),
-            model: None,
+            ..Report::default()
         };
+        let rate = config.learning_rate(config.actor.learning_rate, self.state.epoch);
+        let mut wrong = self.agent.train_actor(actor_loss, rate, &mut report).err();
+        let targets = td_lambda(&rollout.rewards, &worth, &rollout.courses, rows, config.gamma, config.lambda);
+        let rate = config.learning_rate(config.critic.learning_rate, self.state.epoch);
+        let pairs = [&inputs, &Tensor::from_slice(&targets)];
+        if let Err(other) = self.agent.train_critics(&config.critic, rate, pairs, &mut report) {
+            wrong.get_or_insert(other);
+        }
+        report.deviation = self.agent.actor.deviation();
+        self.state.epoch += 1;
+        self.state.env_steps += self.config.steps();
+        self.state.skipped += u64::from(wrong.is_some());
         Ok((report, wrong))
     }
 }

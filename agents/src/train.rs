@@ -220,6 +220,15 @@ pub fn train(
                     ("train/model_gradient_norm", model.gradient),
                 ]);
             }
+            if let Some(found) = report.diagnosis {
+                scalars.extend([
+                    ("train/actor_gradient_esnr_db", found.signal_to_noise),
+                    ("train/action_gradient_first", found.credit[0]),
+                    ("train/action_gradient_last", found.credit[1]),
+                    ("train/jacobian_latents", found.steepness[0]),
+                    ("train/jacobian_actions", found.steepness[1]),
+                ]);
+            }
             if let Some((mean, length)) = report.episodes {
                 scalars.extend([("train/return", mean), ("train/episode_length", length)]);
             }

@@ -73,6 +73,8 @@ pub enum Purpose {
     Noise = 5,
     /// Choice of sequences from a replay; index = update.
     Replay = 6,
+    /// Rollouts that a gradient is judged by; index = update.
+    Diagnosis = 7,
 }
 
 /// Bits of a stream number that hold the index; the purpose sits above them.

@@ -86,6 +86,10 @@ pub trait WorldModel {
     fn imagine(&self, belief: &Belief, action: &Tensor) -> Belief;
     /// What the belief says is in view now, `[B, C, H, W]`, not clamped.
     fn picture(&self, belief: &Belief) -> Tensor;
+    /// What a policy is told of a belief, `[B, F]`: by default what is in view.
+    fn features(&self, belief: &Belief) -> Tensor {
+        self.picture(belief).flatten(1, -1)
+    }
     /// The training loss of a clip: a scalar whose `backward` gives the gradients.
     fn loss(&self, clip: &Clip) -> Tensor;
 }

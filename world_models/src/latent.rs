@@ -6,6 +6,7 @@
 //! [`LatentModel::learn`] adds the gradients of the training loss to those of the parameters. Columns are time-major.
 
 pub mod config;
+pub mod dream;
 pub mod dynamics;
 pub mod reward;
 

@@ -8,6 +8,7 @@ pub mod adam;
 pub mod belief;
 pub mod checkpoint;
 pub mod clips;
+pub mod dream;
 pub mod evaluate;
 pub mod flow;
 pub mod flowm;

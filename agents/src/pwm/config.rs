@@ -7,6 +7,7 @@ use world_models::latent::{self, LatentConfig};
 use world_models::mlp::Numbers;
 
 use crate::config::Schedule;
+use crate::inside::Objective;
 use crate::networks::{ActorConfig, CriticConfig, MANY, positive};
 use crate::returns::WindowEnd;
 
@@ -75,6 +76,8 @@ pub struct PwmConfig {
     pub actor: ActorConfig,
     /// The critics.
     pub critic: CriticConfig,
+    /// Rollouts that the actor's gradient is judged by, before every line of the log (see [`crate::learner::Diagnosis`]); 0 for none.
+    pub diagnosis_rollouts: usize,
     /// Epochs between two lines of the log.
     pub log_every: u64,
     /// Epochs between two checkpoints.
@@ -103,6 +106,7 @@ impl Default for PwmConfig {
             replay: 1_000_000,
             actor: ActorConfig { min_log_std: -1.427, learning_rate: 5e-4, ..ActorConfig::default() },
             critic: CriticConfig { passes: 8, ..CriticConfig::default() },
+            diagnosis_rollouts: 8,
             log_every: 50,
             checkpoint_every: 500,
             keep_checkpoints: 2,
@@ -133,6 +137,7 @@ impl PwmConfig {
             Limit::real("gamma", self.gamma, 0.0..=1.0),
             Limit::real("lambda", self.lambda, 0.0..=1.0),
             Limit::whole("replay", self.replay as i128, 1..=100_000_000),
+            Limit::whole("diagnosis_rollouts", self.diagnosis_rollouts as i128, 0..=1024),
         ];
         let groups = [
             ("model", self.model.limits()),
@@ -166,6 +171,11 @@ impl PwmConfig {
         let numbers = self.schedule().steps().saturating_mul(2 * (model + heads)) + batch.saturating_mul(2 * model);
         let replay = (self.replay as u64).saturating_mul(inputs + actions + 1);
         4 * (numbers + replay) + 16 * self.parameters(sizes)
+    }
+
+    pub(crate) fn objective(&self) -> Objective {
+        let Self { gamma, lambda, window_end, numbers, .. } = *self;
+        Objective { gamma, lambda, window_end, numbers }
     }
 
     /// What the training loop needs to know.

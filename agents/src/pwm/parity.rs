@@ -7,10 +7,13 @@ use world_models::latent::{LatentConfig, Sequences};
 use world_models::mlp::{Numbers, gradient};
 
 use super::*;
+use crate::critic;
 use crate::fixture::{Fixture, assert_close};
+use crate::inside::Imagined;
 use crate::moments::EPSILON;
 use crate::networks::{ActorConfig, CriticConfig};
 use crate::returns::WindowEnd;
+use crate::returns::td_lambda;
 
 /// The Hopper has as many observed numbers and actions as the fixtures.
 fn fresh(fixture: &Fixture, dynamics: Dynamics) -> Pwm {
@@ -76,17 +79,12 @@ fn load(pwm: &mut Pwm, fixture: &Fixture) {
     pwm.agent.actor.keep_exploring();
 }
 
-/// Imagines from the fixture's first observations with its noise; no env has a say.
-fn imagined(pwm: &Pwm, fixture: &Fixture) -> (Ready, Window) {
+/// What is imagined from the fixture's first observations with its noise, and the gradient; no env has a say.
+fn imagined(pwm: &mut Pwm, fixture: &Fixture) -> Imagined {
     let ready = pwm.model.ready(Numbers::F32);
-    let mut window = Window::new(5, true);
-    let mut latents = ready.encode(&fixture.tensor("input.obs").get(0));
-    for t in 0..4 {
-        let noise = fixture.tensor("input.noise").get(t);
-        latents = window.imagine(&ready, &pwm.agent.actor, &latents, noise).1;
-    }
-    window.courses = vec![Course::On; 20];
-    (ready, window)
+    let window = Window::new(LatentDream::new(&ready, &fixture.tensor("input.obs").get(0)), true);
+    let window = window.dreamt(&pwm.agent.actor, (0..4).map(|t| fixture.tensor("input.noise").get(t)));
+    pwm.agent.pull_back(pwm.config.objective(), &mut pwm.state.returns, window)
 }
 
 fn check(fixture: &Fixture, output: &str, found: &[f32]) {
@@ -101,9 +99,8 @@ fn scaled(pwm: &Pwm, imagined: &Imagined) -> f32 {
 fn agrees(name: &str, dynamics: Dynamics) {
     let Some(fixture) = Fixture::load(name) else { return };
     let mut pwm = fresh(&fixture, dynamics);
-    let (ready, window) = imagined(&pwm, &fixture);
-    let imagined = pwm.pull_back(&ready, window);
-    fixture.check("buf_obs", &imagined.latents.view([4, 5, 24]));
+    let imagined = imagined(&mut pwm, &fixture);
+    fixture.check("buf_obs", &imagined.seen.view([4, 5, 24]));
     check(&fixture, "buf_rew", &imagined.rewards);
     check(&fixture, "buf_next_values", &imagined.worth);
     check(&fixture, "actor_loss", &[scaled(&pwm, &imagined)]);
@@ -132,19 +129,18 @@ fn a_whole_update_agrees() {
     let batch = Sequences { observations: input("obs"), actions: input("act"), rewards: input("rew").squeeze_dim(-1) };
     let losses = pwm.model.learn(&batch, 0.99, Numbers::F32, None);
     check(&fixture, "metric.wm_loss", &[((losses.dynamics + losses.reward) / 4.0) as f32]);
-    let norm = pwm.adam[2].gradient_norm();
-    pwm.adam[2].step(3e-4, norm);
+    let norm = pwm.model_adam.gradient_norm();
+    pwm.model_adam.step(3e-4, norm);
 
-    let (ready, window) = imagined(&pwm, &fixture);
-    let imagined = pwm.pull_back(&ready, window);
+    let imagined = imagined(&mut pwm, &fixture);
     check(&fixture, "metric.actor_loss", &[scaled(&pwm, &imagined)]);
-    let norm = pwm.adam[0].gradient_norm();
-    pwm.adam[0].step(5e-4, norm);
+    let norm = pwm.agent.actor_adam.gradient_norm();
+    pwm.agent.actor_adam.step(5e-4, norm);
     pwm.agent.actor.keep_exploring();
     let ends = vec![Course::Truncated; 20];
     let targets = Tensor::from_slice(&td_lambda(&imagined.rewards, &imagined.worth, &ends, 5, 0.99, 0.95));
     let (critics, config) = (&pwm.agent.critic, &pwm.config.critic);
-    let (loss, _) = critic::fit(critics, &mut pwm.adam[1], config, 5e-4, &imagined.latents, &targets);
+    let (loss, _) = critic::fit(critics, &mut pwm.agent.critic_adam, config, 5e-4, &imagined.seen, &targets);
     check(&fixture, "metric.value_loss", &[loss as f32]);
     let variables = pwm.model();
     for output in fixture.outputs().filter(|output| output.starts_with("after.")) {

@@ -5,6 +5,7 @@ use envs::vector::VectorConfig;
 use serde_json::json;
 use simulators::rng::Seed;
 use tch::{Device, Kind, Tensor};
+use world_models::dream::Dream as _;
 use world_models::latent::{Dynamics, LatentConfig, Sequences};
 use world_models::mlp::Numbers;
 
@@ -45,10 +46,10 @@ impl Rehearsal {
     /// An update of the world model.
     pub fn model_update(&mut self) {
         let Self { pwm, batch, times } = self;
-        pwm.adam[2].zero_grad();
+        pwm.model_adam.zero_grad();
         let _ = pwm.model.learn(batch, pwm.config.gamma, pwm.config.numbers, Some(times));
-        let norm = pwm.adam[2].gradient_norm();
-        pwm.adam[2].step(1e-5, norm);
+        let norm = pwm.model_adam.gradient_norm();
+        pwm.model_adam.step(1e-5, norm);
     }
 
     /// An update of the actor and, if they are to learn too, all of an epoch's of the critics.
@@ -58,15 +59,12 @@ impl Rehearsal {
     pub fn policy_update(&mut self, critics_too: bool) -> Result<(), NotFinite> {
         let (ready, mut report) = (self.pwm.model.ready(self.pwm.config.numbers), self.pwm.report());
         let window = self.pwm.dream(&ready, &self.batch.observations.get(0));
-        let imagined = self.pwm.train_actor(&ready, window, &mut report)?;
-        if critics_too { self.pwm.train_critics(&imagined, &mut report) } else { Ok(()) }
+        self.pwm.train_policy(window, critics_too, &mut report)
     }
 
     /// A window is imagined, with its rewards `[T * N]`.
     pub fn rollout(&self) -> Tensor {
         let ready = self.pwm.model.ready(self.pwm.config.numbers);
-        let window = self.pwm.dream(&ready, &self.batch.observations.get(0));
-        let inputs = Tensor::cat(&[window.begins(), window.actions()], 1);
-        ready.reward.rewards(&inputs).0
+        self.pwm.dream(&ready, &self.batch.observations.get(0)).dream.rewards()
     }
 }
