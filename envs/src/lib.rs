@@ -14,6 +14,7 @@ pub mod differentiable;
 pub mod env;
 #[cfg(feature = "gymnasium-rs")]
 pub mod gymnasium_rs;
+pub mod import;
 pub mod policy;
 pub mod registry;
 pub mod rollout;
