@@ -17,6 +17,8 @@ use crate::terminal;
 
 /// The most episodes a dataset may have.
 const MOST_EPISODES: i128 = 1 << 56;
+/// The most components that an imported observation or action may have.
+const MOST_COMPONENTS: i128 = 1_000_000;
 /// The most frames a clip may have.
 const MOST_FRAMES: i128 = 1_000_000;
 
@@ -44,7 +46,7 @@ pub enum Command {
     Envs(EnvsArgs),
     /// Record episodes into a dataset; run again to continue or extend it.
     Collect(CollectArgs),
-    /// Look at a dataset, check it, repair it, merge its parts.
+    /// Look at a dataset, check it, repair it, merge its parts, import it from files of other programs.
     Data(DataArgs),
     /// Train a world model on a dataset, or a policy in an environment.
     Train(TrainArgs),
@@ -165,7 +167,8 @@ pub struct CollectArgs {
   mindseye data info data/train
   mindseye data verify data/train                        every byte; --quick looks at sizes and headers only
   mindseye data repair data/train                        keep what is whole, then run collect again for the rest
-  mindseye data merge data/parts/* --out data/train      one dataset of the parts that collect --shard recorded")]
+  mindseye data merge data/parts/* --out data/train      one dataset of the parts that collect --shard recorded
+  mindseye data import tdmpc2 mt30/*.pt --out data/mt30  the multi-task data of TD-MPC2")]
 pub struct DataArgs {
     /// What to do.
     #[command(subcommand)]
@@ -222,6 +225,55 @@ pub enum DataCommand {
         #[arg(long)]
         partial: bool,
     },
+    /// Make a dataset of files that another program has written.
+    Import {
+        /// Whose files they are.
+        #[command(subcommand)]
+        from: ImportCommand,
+    },
+}
+
+/// What `mindseye data import` can read.
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Import the multi-task data of TD-MPC2, MT30 or MT80.
+    ///
+    /// Each FILE is a dict or `TensorDict` that torch.save has written, with `obs [E, T+1, O]`, `action [E, T+1, A]`,
+    /// `reward [E, T+1]` and `task [E, T+1]`, of which entry t has the action and the reward that led to observation t. The dataset
+    /// has T+1 observations, T actions and T rewards of each episode, and its `task`; the last step is truncated, none is terminated.
+    /// Episodes are numbered over all files, in the order given. Other tensors are left out.
+    ///
+    /// Nothing in a file is run: one that asks for more than tensors is refused. Episodes are read one by one, so files may be larger
+    /// than the memory. Interrupt it and run it again: it goes on.
+    #[command(after_help = "Examples:
+  mindseye data import tdmpc2 mt30/*.pt --out data/mt30
+  mindseye data import tdmpc2 mt30/*.pt --task 3 --out data/task3      the episodes of task 3 only
+  mindseye data import tdmpc2 mt30/*.pt --task 3 --observation 17 --action 6 --out data/task3      and without their padding
+Then `mindseye data info data/mt30` says what arrived, and `mindseye data verify data/mt30` reads it all again.")]
+    Tdmpc2(Tdmpc2Args),
+}
+
+/// `mindseye data import tdmpc2`
+#[derive(Debug, Args)]
+pub struct Tdmpc2Args {
+    /// The files.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The dataset's directory.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Keep only the episodes of this task (0 to 29 in MT30, 0 to 79 in MT80).
+    #[arg(long, value_name = "N", value_parser = whole::<i32>(0, i32::MAX.into()), allow_negative_numbers = true)]
+    pub task: Option<i32>,
+    /// Keep the first N components of observations; refused where one that is left out is not zero.
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1, MOST_COMPONENTS), allow_negative_numbers = true)]
+    pub observation: Option<usize>,
+    /// Keep the first N components of actions, likewise.
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1, MOST_COMPONENTS), allow_negative_numbers = true)]
+    pub action: Option<usize>,
+    /// Stop, with what is committed, before less than this is free on the disk (1GB, or a hundredth of a small disk).
+    #[arg(long, value_name = "SIZE")]
+    pub min_free: Option<Size>,
 }
 
 /// `mindseye train`

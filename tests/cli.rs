@@ -156,6 +156,49 @@ fn damage_is_found() {
 }
 
 #[test]
+fn data_of_tdmpc2_is_imported_whole_or_one_task_of_it() {
+    let place = Place::new();
+    let files = ["0_1", "0_15"].map(|version| {
+        format!("{}/envs/tests/import/data/counter_tensordict_{version}.pt", env!("CARGO_MANIFEST_DIR"))
+    });
+    let (data, out) = (place.at("mt"), place.at("task"));
+    let import = |out: &str, more: &[&str]| {
+        let arguments = [&["data", "import", "tdmpc2", &files[0], &files[1], "--out"], &[out][..], more].concat();
+        run(&arguments)
+    };
+    let (code, said, warned) = import(&data, &[]);
+    assert!(code == 0 && said.contains("7 episodes, 28 frames") && warned.contains("episode"), "{said}{warned}");
+    assert!(ok(&["data", "verify", &data]).contains("all as committed"));
+    let info = json(&ok(&["data", "info", &data, "--json"]));
+    assert_eq!((&info["episodes"], &info["shortest"], &info["longest"]), (&7.into(), &3.into(), &3.into()));
+    assert!(ok(&["data", "info", &data]).contains("TDMPC2-v0"));
+    let before = digest(&data);
+    let (code, said, _) = import(&data, &["--json"]);
+    assert!(code == 0 && json(&said)["digest"] == before && json(&said)["episodes"] == 7, "{said}");
+    let (code, said, _) = import(&out, &["--task", "0", "--observation", "1", "--action", "1"]);
+    assert!(code == 0 && said.contains("4 episodes"), "{said}");
+    let columns = json(&ok(&["data", "info", &out, "--json"]))["description"]["columns"].clone();
+    assert_eq!((&columns[0]["shape"], &columns[5]["name"]), (&serde_json::json!([1]), &"task".into()));
+    // What is refused leaves nothing behind.
+    let new = place.at("new");
+    for (more, parts) in [
+        (&["--task", "7"][..], &["none is of task 7"][..]),
+        (&["--action", "3"], &["--action 3", "1..=2"]),
+        (&["--task", "-1"], &["--task -1"]),
+        (&[&files[0]], &["the same file"]),
+    ] {
+        let (code, _, err) = import(&new, more);
+        assert!(code == 2 && parts.iter().all(|part| err.contains(part)), "{more:?}: {code} {err}");
+    }
+    let bad = place.at("bad.pt");
+    fs::write(&bad, "no archive").unwrap();
+    refused(&["data", "import", "tdmpc2", &bad, "--out", &new], &["bad.pt", "zip archive"]);
+    let (code, _, err) = run(&["data", "import", "tdmpc2", &place.at("none.pt"), "--out", &new]);
+    assert!(code == 74 && err.contains("none.pt"), "{code} {err}");
+    assert!(!Path::new(&new).exists());
+}
+
+#[test]
 fn wrong_usage_exits_2_and_names_the_culprit() {
     let place = Place::new();
     let data = place.dataset(2);

@@ -61,7 +61,7 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
     if let Some(memory) = memory() {
         check_memory(source.as_ref(), request, &layered, memory.free)?;
     }
-    let outcome = record(source.as_ref(), &args.out, request, bounds, json)?;
+    let outcome = record("collect", source.as_ref(), &args.out, (request, bounds), json)?;
     let seconds = begin.elapsed().as_secs_f64();
     let new_frames = outcome.now.frames.saturating_sub(outcome.before.frames);
     if json {
@@ -181,10 +181,16 @@ fn check_memory(source: &dyn EpisodeSource, request: Request, layered: &Layered,
     })
 }
 
-/// Collects with a bar, stopping between shards when asked to.
-fn record(source: &dyn EpisodeSource, out: &Path, request: Request, bounds: Bounds, json: bool) -> Result<Outcome> {
+/// Records what the dataset lacks with a bar that is called `what`, stopping between shards when asked to.
+pub fn record(
+    what: &'static str,
+    source: &dyn EpisodeSource,
+    out: &Path,
+    (request, bounds): (Request, Bounds),
+    json: bool,
+) -> Result<Outcome> {
     let storage = storage::of_process()?;
-    let outcome = watched("collect", json, |control| collect_part(storage, source, out, request, bounds, control))?;
+    let outcome = watched(what, json, |control| collect_part(storage, source, out, request, bounds, control))?;
     if outcome.stopped {
         let done = format!(
             "{} of {} episodes are committed; run the same command to go on",

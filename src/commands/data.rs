@@ -1,4 +1,6 @@
-//! `mindseye data`: what is in a dataset, whether it is as it was written, and making it so again.
+//! `mindseye data`: what is in a dataset, whether it is as it was written, making it so again, and making it of other files.
+
+mod import;
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +9,7 @@ use envs::dataset::{Damage, Dataset, Mended, Ranges, Repaired, Verdict, merge, r
 use envs::storage;
 
 use super::collect::watched;
-use crate::cli::{DataArgs, DataCommand};
+use crate::cli::{DataArgs, DataCommand, ImportCommand};
 use crate::failure::Stopped;
 use crate::run_config;
 use crate::terminal::{bytes, count};
@@ -15,13 +17,14 @@ use crate::terminal::{bytes, count};
 /// Places of damage that are shown to people; `--json` has all.
 const SHOWN: usize = 50;
 
-/// Shows, verifies, repairs or merges.
+/// Shows, verifies, repairs, merges or imports.
 pub fn run(args: &DataArgs, json: bool) -> Result<()> {
     match &args.command {
         DataCommand::Info { dataset } => info(dataset, json),
         DataCommand::Verify { dataset, quick } => check(dataset, !quick, json),
         DataCommand::Repair { dataset, dry_run } => mend(dataset, *dry_run, json),
         DataCommand::Merge { parts, out, partial } => join(parts, out, *partial, json),
+        DataCommand::Import { from: ImportCommand::Tdmpc2(args) } => import::tdmpc2(args, json),
     }
 }
 

@@ -81,7 +81,7 @@ pub enum ImportError {
         expected: usize,
     },
     /// More components are to be kept than there are, or none.
-    #[error("{field} = {value}: {allowed}")]
+    #[error("{field} = {value}: out of range; allowed: {allowed}")]
     Width {
         /// Of observations or of actions.
         field: &'static str,

@@ -1,7 +1,7 @@
 //! The part of Python's pickle in which `torch.save` describes tensors: a closed reader that builds plain values and runs nothing.
 //!
 //! A pickle is a program for a stack machine, and `GLOBAL` names any function that it wants called. Here a name is looked up in
-//! the list of [`Global::of`], each of which stands for a value of this module; any other ends the reading. What is read takes
+//! the list in `globals.rs`, each of which stands for a value of this module; any other ends the reading. What is read takes
 //! memory in proportion to the bytes of the pickle: values are shared by index and never copied.
 
 mod globals;

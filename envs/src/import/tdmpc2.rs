@@ -80,11 +80,9 @@ impl Tdmpc2 {
         let width = |field, asked: Option<usize>, blocks: &Blocks| {
             let most = blocks.shape[2] as usize;
             match asked {
-                Some(value) if !(1..=most).contains(&value) => Err(ImportError::Width {
-                    field,
-                    value,
-                    allowed: format!("the files have {most}: 1..={most} allowed"),
-                }),
+                Some(value) if !(1..=most).contains(&value) => {
+                    Err(ImportError::Width { field, value, allowed: format!("1..={most}, what the files have") })
+                }
                 asked => Ok(asked.unwrap_or(most)),
             }
         };

@@ -112,5 +112,5 @@ fn files_that_do_not_go_together_are_refused() {
     assert_eq!(said(&[]), "no episode to import: no file was given");
     let keep = Keep { observation: Some(3), ..Keep::default() };
     let error = Tdmpc2::open(&[narrow], keep).err().unwrap().to_string();
-    assert_eq!(error, "observation = 3: the files have 2: 1..=2 allowed");
+    assert_eq!(error, "observation = 3: out of range; allowed: 1..=2, what the files have");
 }
