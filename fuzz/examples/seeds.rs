@@ -42,6 +42,18 @@ fn dataset() {
     }
 }
 
+fn torch_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envs/tests/import/data");
+    for name in ["counter_tensordict_0_1", "counter_tensordict_0_15"] {
+        let bytes = fs::read(folder.join(name).with_extension("pt")).expect("it is in the tree");
+        seed("torch_file", name, &[&[0], bytes.as_slice()].concat());
+        // Its pickle alone, which ends with the first full stop before the next entry.
+        let begin = bytes.windows(2).position(|two| two == [0x80, 2]).expect("a pickle of protocol 2");
+        let end = begin + bytes[begin..].windows(3).position(|three| three == b".PK").expect("an entry follows");
+        seed("torch_file", &format!("{name}-pickle"), &[&[1], &bytes[begin..=end]].concat());
+    }
+}
+
 fn digits() {
     let header = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
     let images = [header(&[0x803, 10, 8, 9]), (0..720u32).map(|value| value as u8).collect()].concat();
@@ -63,6 +75,7 @@ fn snapshot() {
 
 fn main() {
     dataset();
+    torch_file();
     digits();
     snapshot();
     #[cfg(feature = "torch")]

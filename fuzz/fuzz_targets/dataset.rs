@@ -6,14 +6,12 @@ use std::fs;
 use envs::dataset::{Dataset, repair, verify};
 use envs::storage::Disk;
 use libfuzzer_sys::fuzz_target;
-use mindseye_fuzz::FILES;
+use mindseye_fuzz::{FILES, memory_dir};
 use tempfile::TempDir;
 
-/// The good dataset, in memory where the system has a place for that.
+/// The good dataset.
 fn place() -> TempDir {
-    let memory = std::path::Path::new("/dev/shm");
-    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    let dir = dir.expect("a temporary folder");
+    let dir = memory_dir();
     fs::create_dir(dir.path().join("shards")).expect("a new folder");
     for (name, bytes) in files() {
         fs::write(dir.path().join(name), bytes).expect("a small file");

@@ -16,6 +16,7 @@ use envs::registry::find;
 use envs::vector::{BatchEnv, VectorConfig};
 use serde_json::json;
 use simulators::rng::Seed;
+use tempfile::TempDir;
 
 #[cfg(feature = "torch")]
 pub use torch::{shapes, torch_seeds};
@@ -83,6 +84,13 @@ pub static FILES: LazyLock<Files> = LazyLock::new(|| {
     let shards = shards.collect();
     Files { description_text, description, manifest_text, manifest, shards }
 });
+
+/// A folder in memory, where the system has a place for that.
+pub fn memory_dir() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    dir.expect("a temporary folder")
+}
 
 /// Two small MNIST Worlds.
 pub fn batch() -> Box<dyn BatchEnv> {
