@@ -131,7 +131,7 @@ pub struct CollectArgs {
     /// Seed of every episode.
     #[arg(long, default_value_t = 0, value_parser = whole::<u64>(0, Seed::MAX.0.into()), allow_negative_numbers = true)]
     pub seed: u64,
-    /// Who plays, instead of the environment's own collector: random, zero, or the folder of a run of `train shac` or `pwm`. Given
+    /// Who plays, instead of the environment's own collector: random, zero, or the folder of a run of `train shac`, `pwm` or `dream`. Given
     /// more than once, they take turns, episode by episode.
     #[arg(long, value_name = "WHO")]
     pub policy: Vec<String>,
@@ -287,9 +287,10 @@ pub struct Tdmpc2Args {
   mindseye train pwm --env hopper --preset hopper --out runs/hopper
   mindseye train pwm --env hopper --preset hopper --data data/hopper --set pwm.model_training.pretraining_updates=50000 --out runs/hopper
   mindseye train pwm --env hopper --preset hopper --data data/hopper --start-from runs/hopper --seed 1 --out runs/hopper_1
+  mindseye train dream --env mnist-world-track --start-from runs/flowm --out runs/track
 scripts/pretraining_data records episodes for a world model to begin with, of policies at every stage.")]
 pub struct TrainArgs {
-    /// The model: flowm or `linear_rnn`, which learn from a dataset; or shac or pwm, policies that learn in an environment.
+    /// The model: flowm or `linear_rnn`, which learn from a dataset; or shac, pwm or dream, policies that learn in an environment.
     pub model: String,
     /// The dataset; of pwm, episodes of the environment to begin with.
     #[arg(long, value_name = "DIR", required_unless_present = "env")]
@@ -303,7 +304,8 @@ pub struct TrainArgs {
     /// Go on from the run's last checkpoint.
     #[arg(long)]
     pub resume: bool,
-    /// Begin with the weights of another run's last checkpoint; of pwm, with those of its world model.
+    /// Begin with the weights of another run's last checkpoint; of pwm, with those of its world model; of dream, the run of the world
+    /// model whose belief the policy lives in (without it, it sees the last frame only).
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     pub start_from: Option<PathBuf>,
     /// Seed of weights and draws.
@@ -370,12 +372,15 @@ pub struct MemoryArgs {
 pub struct PolicyArgs {
     /// The environment.
     pub env: String,
-    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac` or `pwm`.
+    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac`, `pwm` or `dream`.
     #[arg(long, default_value = "random")]
     pub policy: String,
     /// Let a trained policy explore as in training, instead of doing what it finds best.
     #[arg(long)]
     pub stochastic: bool,
+    /// Let it look at every N-th observation only, and imagine those between: of a policy with a world model.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1, 1 << 24), allow_negative_numbers = true)]
+    pub look_every: u32,
     /// Episodes, one each.
     #[arg(long, default_value_t = 100, value_parser = whole::<u64>(100, 1 << 32), allow_negative_numbers = true)]
     pub episodes: u64,
@@ -398,7 +403,7 @@ pub struct PolicyArgs {
 pub struct RecordArgs {
     /// The environment.
     pub env: String,
-    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac` or `pwm`.
+    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac`, `pwm` or `dream`.
     #[arg(long, default_value = "random")]
     pub policy: String,
     /// Let a trained policy explore as in training, instead of doing what it finds best.

@@ -46,6 +46,9 @@ pub const PWM: &[Preset] = &[
     ("cartpole", include_str!("../configs/pwm/cartpole.toml")),
 ];
 
+/// Presets of `mindseye train dream`.
+pub const DREAM: &[Preset] = &[("tiny", include_str!("../configs/dream/tiny.toml"))];
+
 /// Presets of `mindseye collect mnist-world`.
 pub const MNIST_WORLD: &[Preset] = &[
     ("dynamic_po", include_str!("../configs/mnist_world/dynamic_po.toml")),

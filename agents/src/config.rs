@@ -5,6 +5,7 @@ use serde_json::Value;
 use simulators::limits::{self, Limit, OutOfRange};
 use simulators::rng::Seed;
 
+use crate::dreamer::DreamConfig;
 use crate::networks::{MANY, positive};
 use crate::pwm::PwmConfig;
 use crate::shac::ShacConfig;
@@ -33,6 +34,9 @@ pub struct PolicyConfig {
     /// How it is trained, if inside a learned model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pwm: Option<PwmConfig>,
+    /// How it is trained, if it lives in the belief of a world model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dream: Option<DreamConfig>,
 }
 
 /// How a policy is trained.
@@ -42,6 +46,8 @@ pub enum Trainer<'a> {
     Shac(&'a ShacConfig),
     /// Inside a learned model.
     Pwm(&'a PwmConfig),
+    /// In the belief of a world model.
+    Dream(&'a DreamConfig),
 }
 
 /// What the loop needs to know of a trainer.
@@ -104,6 +110,7 @@ impl Trainer<'_> {
         match self {
             Self::Shac(_) => "shac",
             Self::Pwm(_) => "pwm",
+            Self::Dream(_) => "dream",
         }
     }
 
@@ -113,6 +120,7 @@ impl Trainer<'_> {
         match self {
             Self::Shac(config) => config.schedule(),
             Self::Pwm(config) => config.schedule(),
+            Self::Dream(config) => config.schedule(),
         }
     }
 
@@ -122,6 +130,7 @@ impl Trainer<'_> {
         match self {
             Self::Shac(config) => config.limits(),
             Self::Pwm(config) => config.limits(),
+            Self::Dream(config) => config.limits(),
         }
     }
 
@@ -131,6 +140,7 @@ impl Trainer<'_> {
         match self {
             Self::Shac(config) => config.parameters(sizes),
             Self::Pwm(config) => config.parameters(sizes),
+            Self::Dream(config) => config.parameters(sizes),
         }
     }
 
@@ -140,6 +150,7 @@ impl Trainer<'_> {
         match self {
             Self::Shac(config) => config.bytes(sizes),
             Self::Pwm(config) => config.bytes(sizes),
+            Self::Dream(config) => config.bytes(sizes),
         }
     }
 }
@@ -151,9 +162,10 @@ impl PolicyConfig {
     /// If the configuration is not valid.
     #[must_use]
     pub fn trainer(&self) -> Trainer<'_> {
-        match (&self.shac, &self.pwm) {
-            (Some(config), None) => Trainer::Shac(config),
-            (None, Some(config)) => Trainer::Pwm(config),
+        match (&self.shac, &self.pwm, &self.dream) {
+            (Some(config), None, None) => Trainer::Shac(config),
+            (None, Some(config), None) => Trainer::Pwm(config),
+            (None, None, Some(config)) => Trainer::Dream(config),
             _ => panic!("a valid configuration has one trainer"),
         }
     }
@@ -161,9 +173,12 @@ impl PolicyConfig {
     /// What every field may hold, those of the env apart.
     #[must_use]
     pub fn limits(&self) -> Vec<Limit> {
-        let trainers = usize::from(self.shac.is_some()) + usize::from(self.pwm.is_some());
+        let trainers = [self.shac.is_some(), self.pwm.is_some(), self.dream.is_some()];
+        let trainers = trainers.into_iter().filter(|&is| is).count();
         if trainers != 1 {
-            return vec![Limit::whole("shac and pwm", trainers as i128, 1..=1).because("a policy has one trainer")];
+            return vec![
+                Limit::whole("shac, pwm and dream", trainers as i128, 1..=1).because("a policy has one trainer"),
+            ];
         }
         let trainer = self.trainer();
         let limits = trainer.limits().into_iter().map(|limit| limit.within(trainer.name()));

@@ -6,17 +6,34 @@ use envs::registry::find;
 use envs::vector::BatchEnv;
 use rand_distr::{Distribution as _, StandardNormal};
 use simulators::rng::Seed;
-use tch::Tensor;
+use tch::{Tensor, nn};
 use world_models::checkpoint::Checkpoint;
-use world_models::latent::Ready;
 use world_models::mlp::Numbers;
 
-use crate::actor::{Actor, Normaliser};
+use crate::actor::Actor;
 use crate::agent::Agent;
+use crate::columns::floats_of;
 use crate::config::{PolicyConfig, Trainer};
+use crate::eyes::{Eyes, Look, ROWS};
+use crate::learner::TakeInError;
 use crate::moments::Moments;
 use crate::train::TrainError;
-use crate::{pwm, shac};
+use crate::{dreamer, pwm, shac};
+
+/// How a trained actor plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether it explores as in training, with noise of its own for each episode; otherwise it does what is likeliest.
+    pub stochastic: bool,
+    /// It looks at the first observation of an episode and at every so-many-th after it; those between it imagines.
+    pub look_every: u32,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { stochastic: false, look_every: 1 }
+    }
+}
 
 /// The actor of a run's checkpoint, and what it sees by.
 pub struct Learned {
@@ -24,35 +41,15 @@ pub struct Learned {
     eyes: Eyes,
     config: PolicyConfig,
     noise: Option<EpisodeStreams>,
+    look_every: u32,
 }
-
-/// What becomes of observations before the actor has them.
-enum Eyes {
-    /// They are centred and scaled.
-    Normaliser(Normaliser),
-    /// They become latents, every step anew.
-    Encoder(Box<Ready>),
-}
-
-impl Eyes {
-    fn see(&self, obs: &Tensor) -> Tensor {
-        match self {
-            Self::Normaliser(normaliser) => normaliser.apply(obs),
-            Self::Encoder(ready) => ready.encode(obs),
-        }
-    }
-}
-
-/// Rows that the network takes at a time. Always so many, so that no row's last bits depend on how many others there are.
-const ROWS: usize = 64;
 
 impl Learned {
-    /// Takes the actor out of a checkpoint. A `stochastic` one explores as in training, with noise of its own for each
-    /// episode; otherwise it does what is likeliest.
+    /// Takes the actor out of a checkpoint.
     ///
     /// # Errors
-    /// If the checkpoint is not one of a policy, or its tensors do not fit.
-    pub fn open(checkpoint: &Checkpoint, stochastic: bool) -> Result<Self, TrainError> {
+    /// If the checkpoint is not one of a policy, or its tensors do not fit; or if it is to imagine and has no world model.
+    pub fn open(checkpoint: &Checkpoint, Manner { stochastic, look_every }: Manner) -> Result<Self, TrainError> {
         let config: PolicyConfig = checkpoint.config()?;
         config.validate().map_err(|refusal| checkpoint.refuse_config(&refusal))?;
         let vector = envs::vector::VectorConfig::default();
@@ -72,16 +69,29 @@ impl Learned {
                 }
                 let agent = Agent::new(&shac.actor, &shac.critic, Seed(0), sizes);
                 checkpoint.load_model(&agent.model())?;
-                (agent.actor, Eyes::Normaliser(Normaliser::new(state.observations.as_ref())))
+                if look_every > 1 {
+                    return Err(TakeInError::NoModel { trainer: "shac" }.into());
+                }
+                (agent.actor, Eyes::normaliser(state.observations.as_ref()))
             }
             Trainer::Pwm(config) => {
                 let agent = Agent::new(&config.actor, &config.critic, Seed(0), [config.model.latent, actions]);
                 let (weights, model) = pwm::model(config, Seed(0), sizes);
                 checkpoint.load_model(&agent.model().into_iter().chain(weights.variables()).collect())?;
-                (agent.actor, Eyes::Encoder(Box::new(model.ready(Numbers::F32))))
+                (agent.actor, Eyes::latents(model.ready(Numbers::F32), actions))
+            }
+            Trainer::Dream(config) => {
+                let (frame, scale) = dreamer::senses(&config.mind, env.spec())?;
+                let features = config.mind.features(inputs);
+                let agent = Agent::new(&config.actor, &config.critic, Seed(0), [features, actions]);
+                let (mind, weights, rewards) = dreamer::networks(config, Seed(0), frame);
+                let own = [&weights, &rewards.weights].into_iter().flat_map(nn::VarStore::variables);
+                checkpoint.load_model(&agent.model().into_iter().chain(own).collect())?;
+                (agent.actor, Eyes::belief(mind, scale, frame, actions))
             }
         };
-        Ok(Self { actor, eyes, config, noise: stochastic.then(EpisodeStreams::default) })
+        let noise = stochastic.then(EpisodeStreams::default);
+        Ok(Self { actor, eyes, config, noise, look_every: look_every.max(1) })
     }
 
     /// The run it comes from.
@@ -99,17 +109,18 @@ impl Policy for Learned {
             acts_in: self.config.env.id.clone(),
             env: spec.id.clone(),
         };
-        let (o, a) = (spec.observation.size(), spec.action.size());
-        let fits = spec.id == self.config.env.id;
-        let (Some(obs), Some(actions), true) = (obs.get::<f32>(), actions.get_mut::<f32>(), fits) else {
+        let a = spec.action.size();
+        if spec.id != self.config.env.id || actions.dtype() != spec.action.dtype() {
             return Err(wrong());
-        };
-        for first in (0..envs.num_envs()).step_by(ROWS) {
+        }
+        for (chunk, first) in (0..envs.num_envs()).step_by(ROWS).enumerate() {
             let rows = first..(first + ROWS).min(envs.num_envs());
-            let mut padded = vec![0.0f32; ROWS * o];
-            padded[..rows.len() * o].copy_from_slice(&obs[rows.start * o..rows.end * o]);
-            // What an episode that is over has shown need not be a number.
-            padded.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
+            let steps: Vec<u32> = rows.clone().map(|row| envs.row(row).steps).collect();
+            let look = Look {
+                begins: steps.iter().map(|&steps| steps == 0).collect(),
+                looks: steps.iter().map(|&steps| steps.is_multiple_of(self.look_every)).collect(),
+            };
+            let inputs = self.eyes.see(chunk, obs, (rows.clone(), spec.observation.size()), &look).ok_or_else(wrong)?;
             let noise = self.noise.as_mut().map(|streams| {
                 let mut noise = vec![0.0f32; ROWS * a];
                 for (row, noise) in rows.clone().zip(noise.chunks_exact_mut(a)).filter(|(row, _)| !envs.row(*row).over)
@@ -121,14 +132,12 @@ impl Policy for Learned {
                 }
                 Tensor::from_slice(&noise).view([ROWS as i64, a as i64])
             });
-            let inputs = self.eyes.see(&Tensor::from_slice(&padded).view([ROWS as i64, o as i64]));
             let done = match noise {
                 Some(noise) => self.actor.explore(&inputs, noise).0,
                 None => self.actor.likeliest(&inputs),
             };
-            let done = done.flatten(0, -1);
-            let done = Vec::<f32>::try_from(done).expect("a vector of floats");
-            actions[rows.start * a..rows.end * a].copy_from_slice(&done[..rows.len() * a]);
+            let done = self.eyes.act(chunk, &done);
+            actions.write(rows.start * a, &floats_of(&done)[..rows.len() * a]);
         }
         Ok(())
     }

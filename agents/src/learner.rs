@@ -110,8 +110,8 @@ pub struct NotFinite {
 /// What a world model learned in an epoch: means over its updates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ModelReport {
-    /// Of the dynamics.
-    pub dynamics_loss: f64,
+    /// Of the dynamics, where they are learned.
+    pub dynamics_loss: Option<f64>,
     /// Of rewards.
     pub reward_loss: f64,
     /// The norm of the gradient before it was clipped.

@@ -9,7 +9,9 @@ mod agent;
 mod columns;
 pub mod config;
 mod critic;
+pub mod dreamer;
 mod evaluate;
+mod eyes;
 mod inside;
 mod learned;
 pub mod learner;
@@ -27,5 +29,5 @@ mod window;
 mod fixture;
 
 pub use evaluate::{Evaluation, EvaluationError, MIN_EPISODES, bytes, evaluate};
-pub use learned::Learned;
+pub use learned::{Learned, Manner};
 pub use moments::Moments;

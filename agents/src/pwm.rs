@@ -38,7 +38,7 @@ use crate::played::Played;
 use crate::returns::Course;
 use crate::window::Window;
 
-pub use config::{ModelTraining, PwmConfig};
+pub use config::{ModelTraining, Normalise, PwmConfig};
 pub use rehearsal::Rehearsal;
 use replay::{Replay, ReplayState};
 
@@ -116,7 +116,7 @@ impl Pwm {
             broken_steps: 0,
             batches: 0,
             pretrained: 0,
-            rewards: config.normalise_rewards.then(|| Moments::new(1)),
+            rewards: (config.normalise_rewards != Normalise::No).then(|| Moments::new(1)),
             returns: Moments::new(1),
             updates: [0; 3],
             played: Played::new(rows),
@@ -202,7 +202,7 @@ impl Pwm {
     fn train_model(&mut self, updates: u64) -> Result<ModelReport, NotFinite> {
         let training = &self.config.model_training;
         let rate = self.config.schedule().rate(training.learning_rate, self.state.epoch);
-        let mut means = ModelReport { dynamics_loss: 0.0, reward_loss: 0.0, gradient: 0.0 };
+        let (mut dynamics_loss, mut reward_loss, mut gradient) = (0.0, 0.0, 0.0);
         for _ in 0..updates {
             let rng = &mut stream(self.seed, Purpose::Replay, self.state.batches);
             self.state.batches += 1;
@@ -210,7 +210,8 @@ impl Pwm {
             if let Some(moments) = &mut self.state.rewards {
                 moments.update(&floats_of(&batch.rewards));
                 let scale = moments.scales().next().expect("one column");
-                batch.rewards = ((batch.rewards - moments.mean[0]) * scale).clamp(-CLIP, CLIP);
+                let middle = if self.config.normalise_rewards == Normalise::Centre { moments.mean[0] } else { 0.0 };
+                batch.rewards = ((batch.rewards - middle) * scale).clamp(-CLIP, CLIP);
             }
             let shape = batch.rewards.size();
             let times = match self.config.model.dynamics {
@@ -230,11 +231,11 @@ impl Pwm {
                 return Err(NotFinite { what: "the model's loss or the norm of its gradient", value: loss });
             }
             adam.step(rate, norm);
-            means.dynamics_loss += losses.dynamics / updates as f64;
-            means.reward_loss += losses.reward / updates as f64;
-            means.gradient += norm / updates as f64;
+            dynamics_loss += losses.dynamics / updates as f64;
+            reward_loss += losses.reward / updates as f64;
+            gradient += norm / updates as f64;
         }
-        Ok(means)
+        Ok(ModelReport { dynamics_loss: Some(dynamics_loss), reward_loss, gradient })
     }
 
     /// The actor's update from a window and, if they are to learn too, the critics' from what was imagined before it.

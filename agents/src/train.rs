@@ -14,6 +14,7 @@ use world_models::metrics::MetricsLog;
 use world_models::train::Folder;
 
 use crate::config::{PolicyConfig, Trainer};
+use crate::dreamer::Dreamer;
 use crate::learner::{Learner, ModelReport, NotFinite, Report, TakeInError};
 use crate::pwm::Pwm;
 use crate::shac::Shac;
@@ -120,6 +121,10 @@ pub fn fresh(config: &PolicyConfig) -> Result<Box<dyn Learner>, TrainError> {
             let envs = entry.make(settings, &vector(AutoresetMode::SameStep))?;
             Box::new(Pwm::new(pwm, config.seed, envs)?)
         }
+        Trainer::Dream(dream) => {
+            let envs = entry.make(settings, &vector(AutoresetMode::SameStep))?;
+            Box::new(Dreamer::new(dream, config.seed, envs)?)
+        }
     })
 }
 
@@ -214,8 +219,8 @@ pub fn train(
                 ("train/broken_steps", broken_steps as f64),
             ];
             if let Some(model) = report.model {
+                scalars.extend(model.dynamics_loss.map(|loss| ("train/model_dynamics_loss", loss)));
                 scalars.extend([
-                    ("train/model_dynamics_loss", model.dynamics_loss),
                     ("train/model_reward_loss", model.reward_loss),
                     ("train/model_gradient_norm", model.gradient),
                 ]);

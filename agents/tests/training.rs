@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use agents::config::PolicyConfig;
 use agents::train::{Event, From, TrainError, train};
-use agents::{Evaluation, Learned, evaluate};
+use agents::{Evaluation, Learned, Manner, evaluate};
 use envs::storage::Disk;
 use serde_json::{Value, json};
 use simulators::rng::Seed;
@@ -70,7 +70,7 @@ fn a_run_inside_a_model_goes_on_to_the_same_bits() {
     flow["numbers"] = json!("bf16");
     flow["detach"] = json!(false);
     flow["window_end"] = json!("faithful");
-    flow["normalise_rewards"] = json!(false);
+    flow["normalise_rewards"] = json!("no");
     flow["model"]["dynamics"] = json!({"kind": "flow", "solver": "euler", "starts": "teacher_forced"});
     for pwm in [plain, flow] {
         let steps = goes_on_to_the_same_bits(&config_of("pwm", "Hopper-v0", &pwm));
@@ -153,7 +153,7 @@ fn a_checkpoint_of_another_shape_is_refused() {
 }
 
 fn played(checkpoint: &Checkpoint, stochastic: bool, num_envs: usize) -> Evaluation {
-    let mut policy = Learned::open(checkpoint, stochastic).unwrap();
+    let mut policy = Learned::open(checkpoint, Manner { stochastic, ..Manner::default() }).unwrap();
     let task = policy.config().env.clone();
     evaluate(&task.id, &task.config, &mut policy, 100, Seed(11), num_envs).unwrap()
 }

@@ -143,6 +143,18 @@ impl Buffer {
         with_values!(self, values => bytemuck::cast_slice(&values[start..start + len]))
     }
 
+    /// Writes numbers from element `start` on, each cut to the element type.
+    ///
+    /// # Panics
+    /// If they leave the buffer.
+    pub fn write(&mut self, start: usize, numbers: &[f32]) {
+        with_values!(self, values => {
+            for (value, &number) in values[start..start + numbers.len()].iter_mut().zip(numbers) {
+                *value = Scalar::from_f64(number.into());
+            }
+        });
+    }
+
     /// The elements, if they are of type `T`.
     #[must_use]
     pub fn get<T: Scalar>(&self) -> Option<&[T]> {
@@ -165,6 +177,13 @@ mod tests {
         assert_eq!(buffer.get::<i8>(), Some(&[0i8; 6][..]));
         assert_eq!(buffer.get::<u8>(), None);
         assert_eq!((buffer.dtype(), buffer.len(), buffer.bytes(2, 3).len()), (Dtype::Int8, 6, 3));
+    }
+
+    #[test]
+    fn numbers_are_cut_to_the_element_type() {
+        let mut buffer = Buffer::zeros(Dtype::Int8, 4);
+        buffer.write(1, &[-3.0, 2.7, 500.0]);
+        assert_eq!(buffer.get::<i8>(), Some(&[0, -3, 2, 127][..]));
     }
 
     #[test]

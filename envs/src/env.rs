@@ -237,6 +237,16 @@ pub enum EnvError {
         /// Id of the env.
         env: String,
     },
+    /// The env does not show the pictures that a belief is made of.
+    #[error(
+        "{env}: a policy that lives in this belief needs {expected} pictures of bytes, and actions that are a vector"
+    )]
+    NoPictures {
+        /// Id of the env.
+        env: String,
+        /// Which pictures.
+        expected: String,
+    },
     /// The env cannot be drawn.
     #[error("{env} cannot be drawn; envs that can: {known}")]
     NoPicture {

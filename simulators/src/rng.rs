@@ -75,6 +75,8 @@ pub enum Purpose {
     Replay = 6,
     /// Rollouts that a gradient is judged by; index = update.
     Diagnosis = 7,
+    /// Noise of a policy in what a world model imagines; index = update.
+    Dream = 8,
 }
 
 /// Bits of a stream number that hold the index; the purpose sits above them.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
+use agents::Manner;
 use anyhow::{Error, Result};
 use envs::collect::{CollectConfig, CollectError, PlayedSource, Truth};
 use envs::coverage::CoverageError;
@@ -33,7 +34,10 @@ const SHARDS_IN_MEMORY: u64 = 3;
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
-    let players = args.policy.iter().map(|name| policies::player(name, args.stochastic, entry));
+    let players = args
+        .policy
+        .iter()
+        .map(|name| policies::player(name, Manner { stochastic: args.stochastic, ..Manner::default() }, entry));
     let (players, configs): (Vec<_>, Vec<_>) = players.collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let trained_in = one_of(&args.policy, configs)?;
     let (config, layered) = env_config(entry, args, trained_in)?;

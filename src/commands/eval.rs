@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agents::{EvaluationError, evaluate};
+use agents::{EvaluationError, Manner, evaluate};
 use anyhow::{Context, Result};
 use envs::dataset::{Clips, Dataset, Window};
 use envs::env::EnvError;
@@ -129,7 +129,8 @@ fn frames_to_ask(args: &MemoryArgs, config: &RunConfig, dataset: &Dataset) -> Re
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 fn policy(args: &PolicyArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
-    let (mut policy, config) = policies::named(&args.policy, args.stochastic, entry)?;
+    let (mut policy, config) =
+        policies::named(&args.policy, Manner { stochastic: args.stochastic, look_every: args.look_every }, entry)?;
     let episodes = args.episodes as usize;
     let each = agents::bytes(entry.id, &config, 1).map_err(refused)?;
     check_envs(args.envs, each, memory().map(|memory| memory.free))?;

@@ -32,6 +32,22 @@ impl Belief {
         })
     }
 
+    /// The same belief; its parts share memory.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        Self::new(self.parts().map(|(name, part)| (name, part.shallow_clone())))
+    }
+
+    /// Of the worlds where `other_rows` `[B]` is true, what `other` says; of the others, what this one does.
+    #[must_use]
+    pub fn with_rows_of(&self, other: &Self, other_rows: &Tensor) -> Self {
+        Self::new(self.parts().map(|(name, part)| {
+            let mut shape = vec![1; part.dim()];
+            shape[0] = -1;
+            (name, other.part(name).where_self(&other_rows.view(shape.as_slice()), part))
+        }))
+    }
+
     /// All parts, in the order of their names.
     pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
         self.tensors.iter().map(|(name, tensor)| (*name, tensor))
@@ -77,7 +93,7 @@ impl Clip {
 ///
 /// Under `tch::no_grad` the methods build no graph; otherwise `imagine` and `picture` are differentiable with respect to
 /// the belief, the weights and (where the model is smooth in them) the actions.
-pub trait WorldModel {
+pub trait WorldModel: Send {
     /// The belief of one who has seen nothing yet, for `batch` worlds.
     fn start(&self, batch: i64) -> Belief;
     /// Eyes open: `action [B, A]` was taken and led to `observation [B, C, H, W]`.

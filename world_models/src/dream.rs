@@ -49,7 +49,6 @@ impl ActionScale {
     }
 
     /// `[N, A]` to `[N, A]`. Rounding is passed over on the way back.
-    #[must_use]
     pub fn apply(&self, actions: &Tensor) -> Tensor {
         let scaled = actions * &self.half + &self.middle;
         if self.whole { &scaled + (scaled.round() - &scaled).detach() } else { scaled }
@@ -120,7 +119,7 @@ impl Dream for Taped<'_> {
             let next = self.model.imagine(&belief, &self.scale.apply(&actions));
             let seen = self.model.features(&next);
             self.seen = seen.detach();
-            self.belief = Belief::new(next.parts().map(|(name, part)| (name, part.shallow_clone())));
+            self.belief = next.shallow_clone();
             self.steps.push(Step { leaves, actions, next, seen });
         });
     }
@@ -141,10 +140,10 @@ impl Dream for Taped<'_> {
     fn pull_back(&mut self, bar: &Tensor) -> (Tensor, Tensor) {
         let Step { leaves, actions, next, seen } = self.steps.pop().expect("a step that is left");
         let rows = seen.size()[0];
-        let mut bar = bar.shallow_clone();
-        if let Some(of_rewards) = &self.of_rewards {
-            bar = bar + of_rewards.narrow(0, self.steps.len() as i64 * rows, rows);
-        }
+        let bar = match &self.of_rewards {
+            Some(of_rewards) => bar + of_rewards.narrow(0, self.steps.len() as i64 * rows, rows),
+            None => bar.shallow_clone(),
+        };
         let gradients = tch::with_grad(|| {
             // Whatever does not depend on an input has a gradient of zero with respect to it.
             let zero = leaves.iter().map(|(_, leaf)| leaf).chain([&actions]).map(|input| input.sum(Kind::Float) * 0.0);

@@ -42,6 +42,19 @@ impl Default for ModelTraining {
     }
 }
 
+/// What becomes of rewards before a model learns them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalise {
+    /// Nothing.
+    No,
+    /// They are divided by their running deviation.
+    Scale,
+    /// Their running mean is taken away first, as in the published settings. Where an episode can end early, that changes the task:
+    /// while a policy earns less than the mean, living on costs, and it learns to fall.
+    Centre,
+}
+
 /// Policies trained inside a world model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -64,8 +77,8 @@ pub struct PwmConfig {
     pub detach: bool,
     /// How the end of a window counts.
     pub window_end: WindowEnd,
-    /// Whether rewards are centred and scaled by their running moments before the model learns them.
-    pub normalise_rewards: bool,
+    /// What becomes of rewards before the model learns them.
+    pub normalise_rewards: Normalise,
     /// The world model.
     pub model: LatentConfig,
     /// How it is trained.
@@ -100,7 +113,7 @@ impl Default for PwmConfig {
             numbers: Numbers::F32,
             detach: true,
             window_end: WindowEnd::Fixed,
-            normalise_rewards: true,
+            normalise_rewards: Normalise::Scale,
             model: LatentConfig::default(),
             model_training: ModelTraining::default(),
             replay: 1_000_000,

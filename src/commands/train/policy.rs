@@ -1,8 +1,9 @@
-//! `mindseye train shac` and `pwm`: a policy in an environment.
+//! `mindseye train shac`, `pwm` and `dream`: a policy in an environment.
 
 use std::path::Path;
 
 use agents::config::{PolicyConfig, Schedule};
+use agents::dreamer::{DreamConfig, Mind};
 use agents::learner::TakeInError;
 use agents::pwm::PwmConfig;
 use agents::shac::ShacConfig;
@@ -53,6 +54,13 @@ pub fn run(args: &TrainArgs, trainer: (&str, &[Preset]), threads: usize, json: b
     if pretraining(&config) > 0 && data.is_none() && !run.exists() {
         let refusal = layered.refusal("pwm.model_training.pretraining_updates", "there is nothing to learn from");
         return Err(refusal.suggest(Some("name a dataset with --data, or set it to 0")).into());
+    }
+    if matches!(&config.dream, Some(DreamConfig { mind: Mind::Learned { .. }, .. }))
+        && args.start_from.is_none()
+        && !run.exists()
+    {
+        let refusal = layered.refusal("dream.mind.kind", "there is no world model to live in");
+        return Err(refusal.suggest(Some("name the run of one with --start-from")).into());
     }
     libtorch::set_threads(threads);
     if let Some(memory) = memory() {
@@ -129,9 +137,9 @@ fn train_in(
 
 fn refused(error: TrainError) -> Error {
     match error {
-        TrainError::Env(error @ (EnvError::NoGradients { .. } | EnvError::NoVectors { .. })) => {
-            Usage::worded(error.to_string()).field("--env").into()
-        }
+        TrainError::Env(
+            error @ (EnvError::NoGradients { .. } | EnvError::NoVectors { .. } | EnvError::NoPictures { .. }),
+        ) => Usage::worded(error.to_string()).field("--env").into(),
         TrainError::Env(error) => error.into(),
         TrainError::TakeIn(
             error @ (TakeInError::NoUse { .. } | TakeInError::Width { .. } | TakeInError::Short { .. }),
@@ -179,6 +187,7 @@ fn resolved(
         // All fields: what is given of a group leaves the rest of it as it is here.
         let defaults = match trainer {
             "pwm" => Table::try_from(PwmConfig::default())?,
+            "dream" => Table::try_from(DreamConfig { mind: mind(args)?, ..DreamConfig::default() })?,
             _ => Table::try_from(ShacConfig::default())?,
         };
         base.insert(trainer.into(), Value::Table(defaults));
@@ -205,6 +214,12 @@ fn resolved(
     };
     let config = layered.resolve(parse, limits)?;
     Ok((config, layered))
+}
+
+/// The world model of the run that is named, or no memory.
+fn mind(args: &TrainArgs) -> Result<Mind> {
+    let Some(run) = &args.start_from else { return Ok(Mind::LastFrame) };
+    Ok(Mind::Learned { model: RunDir::at(run).config()?.model })
 }
 
 /// Whether the run can be begun, or gone on with; then what has changed since it was begun, a line each.
@@ -315,7 +330,8 @@ fn show(bars: &mut Bars<'_>, event: &Event<'_>) {
         }
         Event::Pretrained { updates, report, .. } => {
             let model = bars.of("model");
-            model.at(*updates, || format!("loss {:.5}, {:.5} of rewards", report.dynamics_loss, report.reward_loss));
+            let dynamics = report.dynamics_loss.unwrap_or_default();
+            model.at(*updates, || format!("loss {dynamics:.5}, {:.5} of rewards", report.reward_loss));
         }
         Event::Epoch { epoch, env_steps, report } => bars.of("train").at(*epoch, || {
             let steps = terminal::count(*env_steps);

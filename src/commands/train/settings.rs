@@ -13,7 +13,7 @@ use world_models::train::{Loaded, RunConfig};
 
 use crate::cli::TrainArgs;
 use crate::failure::{Difference, Usage};
-use crate::run_config::{self, FLOWM, Fault, LINEAR_RNN, Layered, PWM, Preset, SHAC};
+use crate::run_config::{self, DREAM, FLOWM, Fault, LINEAR_RNN, Layered, PWM, Preset, SHAC};
 use crate::run_dir::{RunDir, differences};
 use crate::terminal::bytes;
 
@@ -23,7 +23,7 @@ const MAY_CHANGE: [&str; 5] =
 /// The models, and the presets of each.
 const MODELS: [(&str, &[Preset]); 2] = [("flowm", FLOWM), ("linear_rnn", LINEAR_RNN)];
 /// Ways to train a policy, and the presets of each.
-pub const TRAINERS: [(&str, &[Preset]); 2] = [("shac", SHAC), ("pwm", PWM)];
+pub const TRAINERS: [(&str, &[Preset]); 3] = [("shac", SHAC), ("pwm", PWM), ("dream", DREAM)];
 /// Numbers of an action that models take, `(dx, dy)`.
 const ACTION: usize = 2;
 

@@ -16,6 +16,7 @@ use super::config::{Cell, FlowmConfig, Init, Precision, WriteOrder};
 use super::kernels::{Geometry, Origin};
 use super::unroll::Workspace;
 use crate::belief::{Belief, Clip, WorldModel};
+use crate::panorama;
 
 /// Names of a FloWM belief's parts.
 pub mod part {
@@ -25,6 +26,8 @@ pub mod part {
     pub const OFFSET: &str = "offset";
     /// `[B, channels, w, w]`, the frame last seen or predicted.
     pub const FRAME: &str = "frame";
+    /// `[B, 2]`, how far the agent has moved with its eyes shut; what counts is its gradient.
+    pub const DISPLACEMENT: &str = "displacement";
 }
 
 /// The model; see the folder's documentation.
@@ -122,9 +125,10 @@ impl Flowm {
         offset.remainder(self.config.world)
     }
 
-    /// Where the window's cells lie in the stored planes: indices into `[B*V*W*W]`, `[B, V, w*w]`.
-    fn window_index(&self, offset: &Tensor) -> Tensor {
-        let (world, window) = (self.config.world, self.config.window);
+    /// Where the first `window` rows and columns of cells from the agent's lie in the stored planes: indices into `[B*V*W*W]`,
+    /// `[B, V, window * window]`.
+    fn index(&self, offset: &Tensor, window: i64) -> Tensor {
+        let world = self.config.world;
         let (b, v) = (offset.size()[0], offset.size()[1]);
         let place = (Kind::Int64, offset.device());
         let cells = Tensor::arange(window, place);
@@ -156,14 +160,14 @@ impl Flowm {
         let pre = pre.permute([0, 2, 3, 1]).reshape([b * v * world * world, c]);
         let seen = self.encode(frame, action).permute([0, 2, 3, 1]).to_kind(kind); // [B, w, w, C]
         let seen = seen.reshape([b, 1, -1, c]).expand([b, v, -1, c], false).reshape([-1, c]);
-        pre.index_add(0, &self.window_index(offset).view([-1]), &seen).relu().view([b, v, world, world, c])
+        pre.index_add(0, &self.index(offset, self.config.window).view([-1]), &seen).relu().view([b, v, world, world, c])
     }
 
-    /// What the map says is in view: the maximum over velocity channels, decoded, `[B, channels, w, w]`.
-    fn draw(&self, map: &Tensor, offset: &Tensor) -> Tensor {
-        let (b, v) = (map.size()[0], map.size()[1]);
-        let (window, c) = (self.config.window, self.config.hidden);
-        let seen = map.reshape([-1, c]).index_select(0, &self.window_index(offset).view([-1]));
+    /// What the map says is in the first `window` rows and columns from the agent's: the maximum over velocity channels, decoded,
+    /// `[B, channels, window, window]`.
+    fn draw(&self, map: &Tensor, offset: &Tensor, window: i64) -> Tensor {
+        let (b, v, c) = (map.size()[0], map.size()[1], self.config.hidden);
+        let seen = map.reshape([-1, c]).index_select(0, &self.index(offset, window).view([-1]));
         let strongest = seen.view([b, v, window, window, c]).amax([1i64], false).to_kind(Kind::Float); // [B, w, w, C]
         decode(&strongest.permute([0, 3, 1, 2]), &self.decoder)
     }
@@ -226,13 +230,19 @@ impl WorldModel for Flowm {
             (part::MAP, Tensor::zeros([batch, v, world, world, self.config.hidden], (kind, device))),
             (part::OFFSET, Tensor::zeros([batch, v, 2], (Kind::Int64, device))),
             (part::FRAME, Tensor::zeros([batch, self.config.input_channels, window, window], (Kind::Float, device))),
+            (part::DISPLACEMENT, Tensor::zeros([batch, 2], (Kind::Float, device))),
         ])
     }
 
     fn observe(&self, belief: &Belief, action: &Tensor, observation: &Tensor) -> Belief {
         let offset = self.moved(belief.part(part::OFFSET), action);
         let map = self.write(belief.part(part::MAP), &offset, observation, action);
-        Belief::new([(part::MAP, map), (part::OFFSET, offset), (part::FRAME, observation.shallow_clone())])
+        Belief::new([
+            (part::MAP, map),
+            (part::OFFSET, offset),
+            (part::FRAME, observation.shallow_clone()),
+            (part::DISPLACEMENT, belief.part(part::DISPLACEMENT).zeros_like()),
+        ])
     }
 
     fn imagine(&self, belief: &Belief, action: &Tensor) -> Belief {
@@ -241,19 +251,31 @@ impl WorldModel for Flowm {
         let (map, frame) = match self.config.write_order {
             WriteOrder::Code => {
                 let map = self.write(map, &offset, frame, action);
-                let frame = self.draw(&map, &offset);
+                let frame = self.draw(&map, &offset, self.config.window);
                 (map, frame)
             }
             WriteOrder::Paper => {
-                let frame = self.draw(map, &offset);
+                let frame = self.draw(map, &offset, self.config.window);
                 (self.write(map, &offset, &frame, action), frame)
             }
         };
-        Belief::new([(part::MAP, map), (part::OFFSET, offset), (part::FRAME, frame)])
+        let displacement = belief.part(part::DISPLACEMENT) + action;
+        Belief::new([
+            (part::MAP, map),
+            (part::OFFSET, offset),
+            (part::FRAME, frame),
+            (part::DISPLACEMENT, displacement),
+        ])
     }
 
     fn picture(&self, belief: &Belief) -> Tensor {
         belief.part(part::FRAME).shallow_clone()
+    }
+
+    /// Of the whole torus, in view or not, from where the agent stands.
+    fn features(&self, belief: &Belief) -> Tensor {
+        let everything = self.draw(belief.part(part::MAP), belief.part(part::OFFSET), self.config.world);
+        panorama::features(&panorama::with_slopes(&everything, belief.part(part::DISPLACEMENT)))
     }
 
     fn loss(&self, clip: &Clip) -> Tensor {

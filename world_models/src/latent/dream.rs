@@ -62,8 +62,8 @@ impl Dream for LatentDream<'_> {
         if let Some(of_inputs) = &self.of_inputs {
             let (rows, latent) = (bar.size()[0], bar.size()[1]);
             let of_inputs = of_inputs.narrow(0, self.steps.len() as i64 * rows, rows);
-            of_actions = of_actions + of_inputs.narrow(1, latent, of_inputs.size()[1] - latent);
-            of_latents = of_latents + of_inputs.narrow(1, 0, latent);
+            of_actions += of_inputs.narrow(1, latent, of_inputs.size()[1] - latent);
+            of_latents += of_inputs.narrow(1, 0, latent);
         }
         (of_latents, of_actions)
     }

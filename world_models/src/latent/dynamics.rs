@@ -41,7 +41,7 @@ impl Ready {
             runs.push(run);
             result.squeeze_dim(0)
         };
-        let (last, before) = self.passes.split_last().expect("dynamics have a network");
+        let [before @ .., last] = self.passes.as_slice() else { unreachable!("dynamics have a network") };
         let next = match self.dynamics {
             Dynamics::Mlp | Dynamics::Residual { .. } => {
                 let z = before.iter().fold(latents.shallow_clone(), |z, network| &z + at(network, &z, None));

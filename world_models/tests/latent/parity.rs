@@ -26,13 +26,14 @@ const SIZES: [i64; 3] = [24, 3, 6];
 /// Where the columns of our weights stand in the original's; the same, if it is none of these.
 fn columns(name: &str, tasks: bool, dynamics: Dynamics) -> Option<Tensor> {
     let ([z, a, e], Dynamics::Flow(_), true) = (SIZES, dynamics, tasks) else { return None };
-    let order = match name {
-        // Latent, action, time, task.
-        "dynamics.0.weight" => (0..z).chain(z + a + 1..z + a + 1 + e).chain(z..z + a + 1),
-        // Latent, action, task.
-        "reward.0.weight" => (0..z).chain(z + a..z + a + e).chain(z..z + a),
+    // What stands between a latent and a task there: an action and a time, or an action.
+    let between = match name {
+        "dynamics.0.weight" => a + 1,
+        "reward.0.weight" => a,
         _ => return None,
     };
+    let parts = [(0, z), (z + between, e), (z, between)];
+    let order = parts.into_iter().flat_map(|(first, count)| (0..count).map(move |column| first + column));
     Some(Tensor::from_slice(&order.collect::<Vec<i64>>()))
 }
 
