@@ -381,6 +381,9 @@ pub struct PolicyArgs {
     /// Let it look at every N-th observation only, and imagine those between: of a policy with a world model.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1, 1 << 24), allow_negative_numbers = true)]
     pub look_every: u32,
+    /// With --look-every: let it look at the first N observations of an episode all the same.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1, 1 << 24), allow_negative_numbers = true)]
+    pub look_first: u32,
     /// Episodes, one each.
     #[arg(long, default_value_t = 100, value_parser = whole::<u64>(100, 1 << 32), allow_negative_numbers = true)]
     pub episodes: u64,

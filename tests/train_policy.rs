@@ -71,7 +71,7 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
             "train pwm --env ant --out run --set pwm.model.latent=100",
             "pwm.model.latent = 100: out of range; allowed: 96",
         ),
-        ("train pwm --env ant --out run --set pwm.model.dynamics.kind=flaw", "allowed: mlp, flow"),
+        ("train pwm --env ant --out run --set pwm.model.dynamics.kind=flaw", "allowed: mlp, residual, flow"),
         (
             "train pwm --env ant --out run --set pwm.model_training.batch=0",
             "pwm.model_training.batch = 0: out of range",
@@ -82,6 +82,16 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
             "pwm.model_training.pretraining_updates = 5: there is nothing to learn from",
         ),
         ("train pwm --env ant --data none --out run", "none"),
+        (
+            "train dream --env ant --out run",
+            "Ant-v0: a policy that lives in this belief needs square pictures of bytes",
+        ),
+        ("train dream --env mnist-world-track --start-from none --out run", "none"),
+        (
+            "train dream --env mnist-world-track --set dream.mind.kind=learned --set dream.mind.model.kind=flowm --out run",
+            "dream.mind.kind = \"learned\": there is no world model to live in",
+        ),
+        ("train dream --env mnist-world-track --set dream.mind.kind=none --out run", "allowed: last_frame, learned"),
         ("train shac --env ant --out run --preset hoper", "did you mean `hopper`?"),
         ("train shac --env ant --out run --set shac.num_envs=0", "shac.num_envs = 0: out of range; allowed: 1..=4096"),
         ("train shac --env ant --out run --set shac.actor.hidden=[64,-1]", "shac.actor.hidden = -1: out of range"),
@@ -120,6 +130,7 @@ fn every_shipped_preset_is_a_configuration() {
         ("pwm", "ant", "ant"),
         ("pwm", "hopper", "hopper"),
         ("pwm", "cartpole", "cartpole-swing-up"),
+        ("dream", "tiny", "mnist-world-track"),
     ] {
         let (code, out, err) =
             mindseye(&place, &format!("train {trainer} --env {env} --preset {preset} --print-config --out run"));
@@ -130,6 +141,51 @@ fn every_shipped_preset_is_a_configuration() {
             mindseye(&place, &format!("train {trainer} --env {env} --config config.toml --print-config --out run"));
         assert_eq!((code, again), (0, out), "{preset}: {err}");
     }
+}
+
+/// A world model learns from recorded episodes of the task; then a policy lives in its belief, and plays with its eyes shut.
+#[test]
+fn a_policy_lives_in_the_belief_of_a_world_model() {
+    let place = tempfile::tempdir().unwrap();
+    let done = |line: &str| {
+        let (code, out, err) = mindseye(&place, line);
+        assert_eq!(code, 0, "{line}: {err}");
+        out
+    };
+    let world =
+        "--set world.world=16 --set world.window=10 --set world.digits=2 --set world.digit_px=10 --set world.step=3";
+    done(&format!("collect mnist-world-track {world} --set steps=20 --episodes 8 --out data"));
+    done(
+        "train flowm --data data --preset tiny --out flowm --set model.world=16 --set model.window=10 --set model.hidden=4 \
+         --set train.updates=2 --set train.batch_size=2 --set train.context=6 --set train.horizon=4 --set train.warmup=0",
+    );
+    let world = world.replace("--set ", "--set env.config.");
+    let small = format!(
+        "train dream --env mnist-world-track {world} --set dream.num_envs=4 --set dream.epochs=4 --set dream.log_every=2 \
+         --set dream.reward.hidden=[8] --set dream.actor.hidden=[8] --set dream.critic.hidden=[8] --json"
+    );
+    let said: Value = serde_json::from_str(&done(&format!("{small} --start-from flowm --out run"))).unwrap();
+    assert_eq!((&said["epochs"], &said["env_steps"]), (&4.into(), &128.into()), "{said}");
+    // The world model is in the run now.
+    std::fs::remove_dir_all(place.path().join("flowm")).unwrap();
+    done("train dream --env mnist-world-track --out run --resume");
+    let played = |more: &str| -> Value {
+        serde_json::from_str(&done(&format!("eval policy mnist-world-track --policy run --json {more}"))).unwrap()
+    };
+    let [open, shut] = ["", "--look-first 5 --look-every 1000"].map(played);
+    assert!(open["mean"] != shut["mean"] && open["episodes"] == 100, "{open} {shut}");
+
+    done(&format!("{small} --out blind"));
+    let (code, _, err) = mindseye(&place, &format!("{small} --start-from blind --out other"));
+    assert!(code != 0 && !place.path().join("other").exists(), "{err}");
+}
+
+#[test]
+fn a_policy_without_a_model_must_look() {
+    let place = tempfile::tempdir().unwrap();
+    assert_eq!(mindseye(&place, SMALL).0, 0);
+    let (code, _, err) = mindseye(&place, "eval policy cartpole-swing-up --policy run --look-every 3");
+    assert!(code == 2 && err.contains("shac has no world model") && err.contains("allowed: 1"), "{err}");
 }
 
 /// Two policies take turns in a dataset, and a model learns it before a policy is trained inside it.

@@ -25,13 +25,15 @@ use crate::{dreamer, pwm, shac};
 pub struct Manner {
     /// Whether it explores as in training, with noise of its own for each episode; otherwise it does what is likeliest.
     pub stochastic: bool,
-    /// It looks at the first observation of an episode and at every so-many-th after it; those between it imagines.
+    /// It looks at the first so many observations of an episode, and at one at least; what it does not look at it imagines.
+    pub look_first: u32,
+    /// It looks at every so-many-th step too.
     pub look_every: u32,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { stochastic: false, look_every: 1 }
+        Self { stochastic: false, look_first: 1, look_every: 1 }
     }
 }
 
@@ -41,7 +43,7 @@ pub struct Learned {
     eyes: Eyes,
     config: PolicyConfig,
     noise: Option<EpisodeStreams>,
-    look_every: u32,
+    manner: Manner,
 }
 
 impl Learned {
@@ -49,7 +51,7 @@ impl Learned {
     ///
     /// # Errors
     /// If the checkpoint is not one of a policy, or its tensors do not fit; or if it is to imagine and has no world model.
-    pub fn open(checkpoint: &Checkpoint, Manner { stochastic, look_every }: Manner) -> Result<Self, TrainError> {
+    pub fn open(checkpoint: &Checkpoint, manner: Manner) -> Result<Self, TrainError> {
         let config: PolicyConfig = checkpoint.config()?;
         config.validate().map_err(|refusal| checkpoint.refuse_config(&refusal))?;
         let vector = envs::vector::VectorConfig::default();
@@ -69,7 +71,7 @@ impl Learned {
                 }
                 let agent = Agent::new(&shac.actor, &shac.critic, Seed(0), sizes);
                 checkpoint.load_model(&agent.model())?;
-                if look_every > 1 {
+                if manner.look_every > 1 {
                     return Err(TakeInError::NoModel { trainer: "shac" }.into());
                 }
                 (agent.actor, Eyes::normaliser(state.observations.as_ref()))
@@ -90,8 +92,8 @@ impl Learned {
                 (agent.actor, Eyes::belief(mind, scale, frame, actions))
             }
         };
-        let noise = stochastic.then(EpisodeStreams::default);
-        Ok(Self { actor, eyes, config, noise, look_every: look_every.max(1) })
+        let noise = manner.stochastic.then(EpisodeStreams::default);
+        Ok(Self { actor, eyes, config, noise, manner })
     }
 
     /// The run it comes from.
@@ -116,9 +118,13 @@ impl Policy for Learned {
         for (chunk, first) in (0..envs.num_envs()).step_by(ROWS).enumerate() {
             let rows = first..(first + ROWS).min(envs.num_envs());
             let steps: Vec<u32> = rows.clone().map(|row| envs.row(row).steps).collect();
+            let Manner { look_first, look_every, .. } = self.manner;
             let look = Look {
                 begins: steps.iter().map(|&steps| steps == 0).collect(),
-                looks: steps.iter().map(|&steps| steps.is_multiple_of(self.look_every)).collect(),
+                looks: steps
+                    .iter()
+                    .map(|&steps| steps < look_first || steps.is_multiple_of(look_every.max(1)))
+                    .collect(),
             };
             let inputs = self.eyes.see(chunk, obs, (rows.clone(), spec.observation.size()), &look).ok_or_else(wrong)?;
             let noise = self.noise.as_mut().map(|streams| {

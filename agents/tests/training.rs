@@ -78,6 +78,52 @@ fn a_run_inside_a_model_goes_on_to_the_same_bits() {
     }
 }
 
+/// A small world that the last frame shows half of.
+fn track(mind: &Value, more: &Value) -> PolicyConfig {
+    let world = json!({"world": 16, "window": 10, "digits": 2, "digit_px": 10, "step": 3});
+    let mut dream = json!({"mind": mind, "num_envs": 6, "horizon": 5, "epochs": 6, "checkpoint_every": 2, "log_every": 1,
+        "reward": {"hidden": [16], "batch": 20, "updates": 2, "replay": 100},
+        "actor": {"hidden": [16]}, "critic": {"hidden": [8], "passes": 2}});
+    dream.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let config = json!({"seed": 3, "dream": dream,
+        "env": {"id": "MnistWorldTrack-v0", "config": {"world": world, "steps": 12}}});
+    serde_json::from_value(config).unwrap()
+}
+
+/// Beliefs are in the checkpoint, and the weights of the world model they are of.
+#[test]
+fn a_run_in_a_belief_goes_on_to_the_same_bits() {
+    let flowm = json!({"kind": "flowm", "hidden": 4, "world": 16, "window": 10, "precision": "bf16"});
+    let learned = json!({"kind": "learned", "model": flowm});
+    for mind in [json!({"kind": "last_frame"}), learned] {
+        let steps = goes_on_to_the_same_bits(&track(&mind, &json!({"detach": mind["kind"] == "learned"})));
+        assert!(steps.contains("train/model_reward_loss"), "nothing was learned: {steps}");
+    }
+}
+
+/// One that looks at every observation plays what it has learned; one that looks seldom imagines what is between, and plays otherwise.
+/// Neither depends on how many envs are played at a time.
+#[test]
+fn a_policy_in_a_belief_plays_with_its_eyes_open_or_shut() {
+    let run = tempfile::tempdir().unwrap();
+    let checkpoint = trained(run.path(), &track(&json!({"kind": "last_frame"}), &json!({"epochs": 20})), None);
+    let played = |look_every: u32, num_envs: usize| {
+        let mut policy = Learned::open(&checkpoint, Manner { look_every, ..Manner::default() }).unwrap();
+        let task = policy.config().env.clone();
+        evaluate(&task.id, &task.config, &mut policy, 100, Seed(11), num_envs).unwrap()
+    };
+    let [open, seldom] = [1, 6].map(|look_every| played(look_every, 100));
+    assert_ne!(open, seldom);
+    for num_envs in [1, 7] {
+        assert_eq!((played(1, num_envs), played(6, num_envs)), (open.clone(), seldom.clone()), "{num_envs} at a time");
+    }
+    let other = json!({"kind": "learned", "model": {"kind": "flowm", "hidden": 4, "world": 16, "window": 11}});
+    let folder = Folder { run: run.path(), storage: &Disk };
+    let stop = AtomicBool::new(false);
+    let error = train(folder, &track(&other, &json!({})), From::default(), &stop, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("needs 11 x 11 x 1 pictures of bytes"), "{error}");
+}
+
 /// Trains at once, and in parts; returns the log.
 fn goes_on_to_the_same_bits(config: &PolicyConfig) -> String {
     let [whole, parts] = [(); 2].map(|()| tempfile::tempdir().unwrap());

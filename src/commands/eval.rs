@@ -129,8 +129,9 @@ fn frames_to_ask(args: &MemoryArgs, config: &RunConfig, dataset: &Dataset) -> Re
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 fn policy(args: &PolicyArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
-    let (mut policy, config) =
-        policies::named(&args.policy, Manner { stochastic: args.stochastic, look_every: args.look_every }, entry)?;
+    let PolicyArgs { stochastic, look_first, look_every, .. } = *args;
+    let manner = Manner { stochastic, look_first, look_every };
+    let (mut policy, config) = policies::named(&args.policy, manner, entry)?;
     let episodes = args.episodes as usize;
     let each = agents::bytes(entry.id, &config, 1).map_err(refused)?;
     check_envs(args.envs, each, memory().map(|memory| memory.free))?;
