@@ -10,6 +10,7 @@ use world_models::checkpoint::contents::{Listing, header_bytes, not_finite, plac
 use world_models::memory::html::page;
 use world_models::memory::report::MemoryReport;
 use world_models::memory::table::table;
+use world_models::memory::{VectorReport, html, vectors};
 use world_models::metrics::lines_kept;
 use world_models::train::RunConfig;
 
@@ -86,6 +87,19 @@ fn report() -> MemoryReport {
         "pixels": {"seen_entity": 10, "seen_background": 500, "never_seen_entity": 1, "never_seen_background": 65,
                    "beyond_threshold": 100}, "rows": [row("run", "model"), row("copy last frame", "copy_last")]});
     MemoryReport::parse(report.to_string().as_bytes(), Path::new("report.json")).unwrap()
+}
+
+fn report_of_vectors() -> VectorReport {
+    let errors = || json!({"steps": [0.5, 0.6], "components": [[0.5, 0.6]]});
+    let report = json!({"schema": 1, "observations": "vectors", "origin": {"env": "Hopper-v0", "dataset": "ab", "seed": 0},
+        "clips": 2, "context": 1, "horizon": 2, "horizons": [1, 2], "episodes": {"evaluated": 2, "fitted": 3}, "components": [1],
+        "observation_scales": {"mean": [0.0, 3.0], "variance": [0.0, 2.0]}, "reward_scales": {"mean": [1.0], "variance": [4.0]},
+        "baselines": {"copy_last": errors(), "mean": errors()},
+        "models": [{"name": "run", "latents": {"variance": 0.01, "imagined": [0.1, 0.2], "copy_last": [0.2, 0.3]},
+            "readout": {"rows": 9, "ridge": 0.001, "start": 0.1, "start_components": [0.1], "steps": [0.1, 0.2]},
+            "observations": errors(), "rewards": {"imagined": [0.1, 0.2], "seeing": [0.1, 0.1], "correlation": [0.9, null],
+            "correlation_of_all": 0.8}}]});
+    VectorReport::parse(report.to_string().as_bytes(), Path::new("report.json")).unwrap()
 }
 
 #[test]
@@ -176,6 +190,15 @@ proptest! {
             let shown = table(&report);
             prop_assert!(!shown.contains('\x1b'), "a terminal would obey it");
             prop_assert_eq!(page(&report, &[]).matches("<script").count(), 1);
+        }
+    }
+    #[test]
+    fn a_changed_report_of_vectors_is_shown_or_refused(changes in changes()) {
+        let text = mutated(report_of_vectors().to_json().as_bytes(), &changes);
+        if let Ok(report) = VectorReport::parse(&text, Path::new("report.json")) {
+            let shown = vectors::table::table(&report);
+            prop_assert!(!shown.contains('\x1b'), "a terminal would obey it");
+            prop_assert_eq!(html::vectors::page(&report).matches("<script").count(), 0);
         }
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! From the bottom up: [`ssim`] and [`metrics`] score pixels, [`recall`] sorts errors by the time since a point was
 //! last seen, [`baselines`] draws the rows, [`evaluation`] does all of that over clips, [`report`] is what a run leaves
-//! behind, [`table`] and [`html`] show it to people.
+//! behind, [`table`] and [`html`] show it to people. [`vectors`] is the same benchmark where nothing is pictured.
 
 pub mod baselines;
 pub mod evaluation;
@@ -18,11 +18,13 @@ pub mod recall;
 pub mod report;
 pub mod ssim;
 pub mod table;
+pub mod vectors;
 
 use serde::{Deserialize, Serialize};
 
 pub use evaluation::{Clip, MemoryEvaluation, MemorySettings, Origin};
 pub use report::MemoryReport;
+pub use vectors::VectorReport;
 
 /// Height, width and channels of a frame whose pixels lie `[H, W, C]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use envs::untrusted;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::{MemorySettings, Origin, RowSums};
@@ -17,7 +18,7 @@ use super::{FrameShape, recall};
 /// The version of the format that this code writes, and the only one it reads.
 pub const SCHEMA: u32 = 1;
 /// A report beyond this is refused before it is read; one of a thousand steps has a hundredth of it.
-const REPORT_BUDGET: u64 = 16 << 20;
+pub(super) const REPORT_BUDGET: u64 = 16 << 20;
 
 /// A report on what one or more models remember, beside the rows that need no learning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -309,20 +310,25 @@ impl MemoryReport {
     /// # Errors
     /// As [`MemoryReport::read_json`], but for reading.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, ReportError> {
-        #[derive(Deserialize)]
-        struct Version {
-            schema: Option<u64>,
-        }
-        let parse = |source| ReportError::Parse { path: path.into(), source };
-        // The version first: a later one may have fields that this one would call unknown.
-        let version: Version = serde_json::from_slice(text).map_err(parse)?;
-        if let Some(found) = version.schema.filter(|&found| found != u64::from(SCHEMA)) {
-            return Err(ReportError::Schema { path: path.into(), found });
-        }
-        let report: Self = serde_json::from_slice(text).map_err(parse)?;
+        let report: Self = versioned(text, path)?;
         report.check().map_err(|reason| ReportError::Inconsistent { path: path.into(), reason })?;
         Ok(report)
     }
+}
+
+/// A report of this version, of whatever kind.
+pub(super) fn versioned<T: DeserializeOwned>(text: &[u8], path: &Path) -> Result<T, ReportError> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema: Option<u64>,
+    }
+    let parse = |source| ReportError::Parse { path: path.into(), source };
+    // The version first: a later one may have fields that this one would call unknown.
+    let version: Version = serde_json::from_slice(text).map_err(parse)?;
+    if let Some(found) = version.schema.filter(|&found| found != u64::from(SCHEMA)) {
+        return Err(ReportError::Schema { path: path.into(), found });
+    }
+    serde_json::from_slice(text).map_err(parse)
 }
 
 /// Writes to a temporary name, syncs, renames: a reader sees the old file or the new one.

@@ -57,7 +57,7 @@ pub(super) fn notes(report: &MemoryReport) -> Vec<String> {
 }
 
 /// A name without characters that a terminal would obey.
-fn printable(name: &str) -> String {
+pub(super) fn printable(name: &str) -> String {
     name.chars().filter(|letter| !letter.is_control()).collect()
 }
 

@@ -33,7 +33,8 @@ pub(super) fn curves(report: &MemoryReport) -> String {
     format!(r#"<section><h2>How memory fades</h2><div class="charts">{}</div></section>"#, figures.concat())
 }
 
-fn figure(title: &str, words: &str, chart: &str) -> String {
+/// A chart below its title and words.
+pub(super) fn figure(title: &str, words: &str, chart: &str) -> String {
     format!("<figure><figcaption><h3>{title}</h3><p>{words}</p></figcaption>{chart}</figure>")
 }
 

@@ -9,6 +9,7 @@ mod figures;
 mod hero;
 mod player;
 mod sprites;
+pub mod vectors;
 
 use std::path::Path;
 
@@ -48,6 +49,11 @@ pub fn page(report: &MemoryReport, clips: &[ExampleClip]) -> String {
         figures::curves(report),
         what_is_measured(report),
     ];
+    whole(&title, &parts.join("\n"), &format!("\n<script>\n{SCRIPT}</script>"))
+}
+
+/// A page that fetches nothing, from markup for its body and what comes after it.
+fn whole(title: &str, body: &str, after: &str) -> String {
     format!(
         r#"<!doctype html>
 <html lang="en">
@@ -61,14 +67,11 @@ pub fn page(report: &MemoryReport, clips: &[ExampleClip]) -> String {
 {STYLE}</style>
 </head>
 <body>
-{}
-<script>
-{SCRIPT}</script>
+{body}{after}
 </body>
 </html>
 "#,
-        escape(&title),
-        parts.join("\n")
+        escape(title)
     )
 }
 
@@ -145,7 +148,7 @@ fn what_is_measured(report: &MemoryReport) -> String {
         SsimBorder::Cropped => "without the outer 5 pixels, as torchmetrics up to 1.4.1",
     };
     let frame = report.frame;
-    let facts = [
+    let about = [
         ("Environment", report.origin.env.clone()),
         ("Dataset", report.origin.dataset.clone()),
         ("Seed", report.origin.seed.to_string()),
@@ -155,7 +158,6 @@ fn what_is_measured(report: &MemoryReport) -> String {
         ("SSIM", border.into()),
         ("Format", format!("memory report, schema {}", report.schema)),
     ];
-    let facts = each(facts, |(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value)));
     let mut items = vec![
         "A predicted pixel shows a point of an entity or of the background. Its age is the number of steps since the model \
          last saw that very point; recall compares errors at the same age."
@@ -170,9 +172,16 @@ fn what_is_measured(report: &MemoryReport) -> String {
     items.extend(notes(report).split_off(2));
     let items = each(&items, |item| format!("<li>{}</li>", escape(item)));
     format!(
-        r#"<section><h2>What is measured</h2>{}<dl class="facts">{facts}</dl><ul class="notes">{items}</ul></section>"#,
-        pixel_shares(report)
+        r#"<section><h2>What is measured</h2>{}{}<ul class="notes">{items}</ul></section>"#,
+        pixel_shares(report),
+        facts(&about)
     )
+}
+
+/// Names and values, side by side.
+fn facts(about: &[(&str, String)]) -> String {
+    let facts = each(about, |(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)));
+    format!(r#"<dl class="facts">{facts}</dl>"#)
 }
 
 /// What all predicted pixels show, as one bar.
