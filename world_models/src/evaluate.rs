@@ -1,4 +1,10 @@
-//! Asks a model what the memory benchmark asks: watch the context, imagine the rest, compare.
+//! Asks a model what the memory benchmark asks: watch the context, imagine the rest, compare. [`vectors`] asks those that see no
+//! pictures.
+
+pub mod split;
+pub mod vectors;
+
+use std::path::PathBuf;
 
 use envs::dataset::{Clips, Dataset, DatasetError, Episode, Window};
 use rayon::prelude::*;
@@ -38,6 +44,18 @@ pub enum EvaluateError {
         ahead: usize,
         /// What it predicts there.
         value: f32,
+    },
+    /// A dataset that this model cannot be asked about.
+    #[error("{}: {field} is {value}; allowed: {allowed}", dataset.display())]
+    Refused {
+        /// The dataset.
+        dataset: PathBuf,
+        /// What of it.
+        field: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        allowed: String,
     },
     /// Ground truth that is not that of its environment.
     #[error("episode {episode}: column `{column}` does not fit the world of the dataset: {problem}")]
