@@ -9,6 +9,7 @@
 
 mod config;
 mod diagnosis;
+mod imagination;
 #[cfg(test)]
 mod parity;
 mod rehearsal;
@@ -39,6 +40,7 @@ use crate::returns::Course;
 use crate::window::Window;
 
 pub use config::{ModelTraining, Normalise, PwmConfig};
+pub use imagination::Imagination;
 pub use rehearsal::Rehearsal;
 use replay::{Replay, ReplayState};
 

@@ -161,6 +161,15 @@ impl Ready {
         (rewards, Rewarded { run, slope })
     }
 
+    /// Rewards `[n]` of latents and actions, `[n, L + A]`, as they were recorded, whatever of them a policy is to raise.
+    pub fn as_recorded(&self, inputs: &Tensor) -> Tensor {
+        let rewards = self.rewards(inputs).0;
+        match self.head {
+            RewardHead::TwoHot(TwoHot { scale: RewardScale::Symlog, .. }) => tch::no_grad(|| symexp(&rewards)),
+            RewardHead::TwoHot(_) | RewardHead::Scalar => rewards,
+        }
+    }
+
     /// What the network gives, `[n, out]`.
     pub fn outputs(&self, inputs: &Tensor) -> (Tensor, Run) {
         let (outputs, run) = self.passes.run(&inputs.unsqueeze(0));

@@ -93,6 +93,21 @@ fn a_reward_lies_between_two_bins() {
     assert!((found - reward).abs().max().double_value(&[]) < 1e-4);
 }
 
+/// What a policy raises may be the symlog of a reward; what is compared with records is the reward.
+#[test]
+fn rewards_as_recorded_are_not_on_the_policy_s_scale() {
+    for scale in [RewardScale::Symlog, RewardScale::Reward] {
+        let (vs, model) = model(TwoHot { bins: 5, limit: 2.0, scale, ..TwoHot::default() });
+        let mut bias = vs.variables().remove("reward.2.bias").unwrap();
+        let shares = Tensor::from_slice(&[0.7f32, 0.3, 1e-9, 1e-9, 1e-9]).log().view([1, 1, 5]);
+        tch::no_grad(|| bias.copy_(&shares));
+        let (ready, batch) = (model.ready(Numbers::F32), batch(1));
+        let inputs = Tensor::cat(&[&ready.encode(&batch.observations.get(0)), &batch.actions.get(0)], 1);
+        let found = ready.reward.as_recorded(&inputs);
+        assert!((found + 1.7f64.exp_m1()).abs().max().double_value(&[]) < 1e-4, "{scale:?}");
+    }
+}
+
 #[test]
 fn gradients_are_those_of_differences() {
     for (loss, scale) in [
