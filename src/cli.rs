@@ -330,7 +330,7 @@ pub struct EvalArgs {
 /// What `mindseye eval` can measure.
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
-    /// What a trained model remembers of what it cannot see.
+    /// What a trained model remembers of what it cannot see, or foresees of vectors.
     Memory(MemoryArgs),
     /// The returns of a policy: at least 100 episodes, one each.
     Policy(PolicyArgs),
@@ -338,24 +338,32 @@ pub enum EvalCommand {
 
 /// `mindseye eval memory`
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A run of `train pwm` sees vectors: imagined latents are compared with those of what was observed, as they are and as
+observations that a linear readout, fitted on other episodes, reads from them; and predicted rewards with those recorded.
+
+Examples:
+  mindseye eval memory runs/tiny --data data/unseen
+  mindseye eval memory runs/pwm --data data/hopper --horizon 64          where the world model of a policy goes wrong"
+)]
 pub struct MemoryArgs {
-    /// The run.
+    /// The run, of a world model or of `train pwm`.
     pub run: PathBuf,
     /// The dataset; its episodes must be as long as context and horizon.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Frames the model sees (as in training).
+    /// Frames the model sees (as in training); of vectors, observations (1: latents tell only of the last).
     #[arg(long, value_parser = whole::<i64>(1, MOST_FRAMES), allow_negative_numbers = true)]
     pub context: Option<i64>,
-    /// Frames it imagines (all the rest).
+    /// Frames it imagines (all the rest; of vectors, 16 steps).
     #[arg(long, value_parser = whole::<i64>(1, MOST_FRAMES), allow_negative_numbers = true)]
     pub horizon: Option<i64>,
-    /// Clips to score (all).
+    /// Clips to score (all; of vectors, 2048 of one half of the episodes).
     #[arg(long, value_parser = whole::<usize>(1, MOST_EPISODES), allow_negative_numbers = true)]
     pub clips: Option<usize>,
-    /// Clips at a time.
-    #[arg(long, default_value_t = 16, value_parser = whole::<usize>(1, 65_536), allow_negative_numbers = true)]
-    pub batch_size: usize,
+    /// Clips at a time (16; of vectors always as many).
+    #[arg(long, value_parser = whole::<usize>(1, 65_536), allow_negative_numbers = true)]
+    pub batch_size: Option<usize>,
     /// Folder for report.json and report.html (RUN/memory).
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

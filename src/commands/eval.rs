@@ -1,5 +1,7 @@
 //! `mindseye eval`: a model's memory, a policy's returns.
 
+mod vectors;
+
 use std::sync::Arc;
 
 use agents::{EvaluationError, Manner, evaluate};
@@ -29,6 +31,8 @@ use crate::terminal::{Progress, bytes};
 
 /// Clips to watch in a report.
 const EXAMPLES: usize = 3;
+/// Clips at a time.
+const BATCH: usize = 16;
 
 /// Measures memory or returns.
 pub fn run(args: &EvalArgs, threads: usize, json: bool) -> Result<()> {
@@ -43,6 +47,9 @@ pub fn run(args: &EvalArgs, threads: usize, json: bool) -> Result<()> {
 pub fn measure(args: &MemoryArgs, threads: usize, json: bool) -> Result<()> {
     let run = RunDir::at(&args.run);
     let checkpoint = run.checkpoint()?;
+    if let Some(policy) = vectors::policy_of(&checkpoint)? {
+        return vectors::measure(args, &run, &checkpoint, &policy, threads, json);
+    }
     let config: RunConfig = checkpoint.config()?;
     let dataset = Arc::new(Dataset::open(&args.data).map_err(|error| dataset_refused("--data", &args.data, error))?);
     let (context, horizon) = frames_to_ask(args, &config, &dataset)?;
@@ -71,7 +78,12 @@ pub fn measure(args: &MemoryArgs, threads: usize, json: bool) -> Result<()> {
     let examples = evaluate_memory(
         loaded.model.as_ref(),
         &mut loader,
-        Questions { windows: &windows, context: context as usize, batch: args.batch_size, examples: EXAMPLES },
+        Questions {
+            windows: &windows,
+            context: context as usize,
+            batch: args.batch_size.unwrap_or(BATCH),
+            examples: EXAMPLES,
+        },
         &mut evaluation,
         &mut |done| bar.at(done as u64, String::new),
     )

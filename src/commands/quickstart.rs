@@ -105,7 +105,7 @@ fn measuring(run: &RunDir, out: &Path) -> MemoryArgs {
         context: None,
         horizon: None,
         clips: None,
-        batch_size: 16,
+        batch_size: None,
         out: None,
         name: None,
         beside: Vec::new(),
