@@ -383,15 +383,9 @@ pub struct PolicyArgs {
     /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac`, `pwm` or `dream`.
     #[arg(long, default_value = "random")]
     pub policy: String,
-    /// Let a trained policy explore as in training, instead of doing what it finds best.
-    #[arg(long)]
-    pub stochastic: bool,
-    /// Let it look at every N-th observation only, and imagine those between: of a policy with a world model.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1, 1 << 24), allow_negative_numbers = true)]
-    pub look_every: u32,
-    /// With --look-every: let it look at the first N observations of an episode all the same.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1, 1 << 24), allow_negative_numbers = true)]
-    pub look_first: u32,
+    /// How it plays.
+    #[command(flatten)]
+    pub manner: MannerArgs,
     /// Episodes, one each.
     #[arg(long, default_value_t = 100, value_parser = whole::<u64>(100, 1 << 32), allow_negative_numbers = true)]
     pub episodes: u64,
@@ -403,6 +397,20 @@ pub struct PolicyArgs {
     pub seed: u64,
 }
 
+/// How a trained policy plays.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct MannerArgs {
+    /// Let a trained policy explore as in training, instead of doing what it finds best.
+    #[arg(long)]
+    pub stochastic: bool,
+    /// Let it look at every N-th observation only, and imagine those between: of a policy with a world model.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1, 1 << 24), allow_negative_numbers = true)]
+    pub look_every: u32,
+    /// With --look-every: let it look at the first N observations of an episode all the same.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1, 1 << 24), allow_negative_numbers = true)]
+    pub look_first: u32,
+}
+
 /// `mindseye record`
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -410,16 +418,17 @@ pub struct PolicyArgs {
   mindseye record hopper --policy zero --seed 3 --steps 120 --out hopper.gif
   mindseye record ant --policy runs/ant --episode 7 --size 640x480 --out ant.gif
   mindseye record cartpole-swing-up --every 1 --out frames/              frames/000000.png and so on
-  mindseye record mnist-world-track --policy oracle --out track.gif      the whole world; what the agent sees is bright")]
+  mindseye record mnist-world-track --policy oracle --out track.gif      the whole world; what the agent sees is bright
+  mindseye record mnist-world-track --policy runs/track --look-first 20 --look-every 1000 --out blind.gif")]
 pub struct RecordArgs {
     /// The environment.
     pub env: String,
     /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac`, `pwm` or `dream`.
     #[arg(long, default_value = "random")]
     pub policy: String,
-    /// Let a trained policy explore as in training, instead of doing what it finds best.
-    #[arg(long)]
-    pub stochastic: bool,
+    /// How it plays.
+    #[command(flatten)]
+    pub manner: MannerArgs,
     /// A file that ends in .gif, or a folder for 000000.png and so on.
     #[arg(long, value_name = "PLACE")]
     pub out: PathBuf,

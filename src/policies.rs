@@ -12,8 +12,15 @@ use envs::policy::{Policy, RandomWalk, TrackOracle, Zero};
 use envs::registry::Entry;
 use serde_json::{Value, json};
 
+use crate::cli::MannerArgs;
 use crate::failure::Usage;
 use crate::run_dir::RunDir;
+
+impl From<MannerArgs> for Manner {
+    fn from(MannerArgs { stochastic, look_every, look_first }: MannerArgs) -> Self {
+        Self { stochastic, look_first, look_every }
+    }
+}
 
 /// A policy by name or by the folder of its run, and the env's configuration that it acts in: that of its training, or the
 /// default.

@@ -90,6 +90,22 @@ pub(crate) fn model(config: &PwmConfig, seed: Seed, [inputs, actions]: [i64; 2])
     (weights, model)
 }
 
+/// Agent and world model of a run's checkpoint, and the world model's weights.
+///
+/// # Errors
+/// If it is too small for them, or its tensors do not fit.
+pub(crate) fn opened(
+    checkpoint: &Checkpoint,
+    config: &PwmConfig,
+    sizes: [i64; 2],
+) -> Result<(Agent, nn::VarStore, LatentModel), CheckpointError> {
+    checkpoint.expect_parameters(config.parameters(sizes))?;
+    let agent = Agent::new(&config.actor, &config.critic, Seed(0), [config.model.latent, sizes[1]]);
+    let (weights, model) = model(config, Seed(0), sizes);
+    checkpoint.load_model(&agent.model().into_iter().chain(weights.variables()).collect())?;
+    Ok((agent, weights, model))
+}
+
 impl Pwm {
     /// A fresh run; its envs, which reset in the same step, play the episodes of `seed`.
     ///
@@ -336,11 +352,8 @@ impl Learner for Pwm {
         if config.model != self.config.model {
             return Err(differs(format!("{:?}, not {:?}", config.model, self.config.model)));
         }
-        let sizes = self.sizes().map(|size| size as i64);
-        checkpoint.expect_parameters(config.parameters(sizes))?;
-        let agent = Agent::new(&config.actor, &config.critic, Seed(0), [config.model.latent, sizes[1]]);
-        let all = agent.model().into_iter().chain(self.model_weights.variables()).collect();
-        checkpoint.load_model(&all)?;
+        let (_, weights, _) = opened(checkpoint, config, self.sizes().map(|size| size as i64))?;
+        tch::no_grad(|| self.model_weights.copy(&weights)).map_err(|error| checkpoint.refuse_state(&error))?;
         let state: State = checkpoint.state()?;
         if let (Some(own), Some(rewards)) = (&mut self.state.rewards, state.rewards) {
             if !(rewards.mean.len() == 1 && rewards.variance.len() == 1 && rewards.is_possible()) {

@@ -4,7 +4,7 @@ mod vectors;
 
 use std::sync::Arc;
 
-use agents::{EvaluationError, Manner, evaluate};
+use agents::{EvaluationError, evaluate};
 use anyhow::{Context, Result};
 use envs::dataset::{Clips, Dataset, Window};
 use envs::env::EnvError;
@@ -141,9 +141,7 @@ fn frames_to_ask(args: &MemoryArgs, config: &RunConfig, dataset: &Dataset) -> Re
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 fn policy(args: &PolicyArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
-    let PolicyArgs { stochastic, look_first, look_every, .. } = *args;
-    let manner = Manner { stochastic, look_first, look_every };
-    let (mut policy, config) = policies::named(&args.policy, manner, entry)?;
+    let (mut policy, config) = policies::named(&args.policy, args.manner.into(), entry)?;
     let episodes = args.episodes as usize;
     let each = agents::bytes(entry.id, &config, 1).map_err(refused)?;
     check_envs(args.envs, each, memory().map(|memory| memory.free))?;

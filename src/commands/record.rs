@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use agents::Manner;
 use anyhow::Result;
 use envs::batch::StepBatch;
 use envs::buffer::Buffer;
@@ -50,8 +49,7 @@ struct Episode {
 pub fn run(args: &RecordArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
     let look = entry.look()?;
-    let (mut policy, trained_in) =
-        policies::named(&args.policy, Manner { stochastic: args.stochastic, ..Manner::default() }, entry)?;
+    let (mut policy, trained_in) = policies::named(&args.policy, args.manner.into(), entry)?;
     let config = config(entry, trained_in, args)?;
     if args.layers.print_config {
         println!("{}", run_config::as_toml(&config)?);
