@@ -77,9 +77,7 @@ impl Learned {
                 (agent.actor, Eyes::normaliser(state.observations.as_ref()))
             }
             Trainer::Pwm(config) => {
-                let agent = Agent::new(&config.actor, &config.critic, Seed(0), [config.model.latent, actions]);
-                let (weights, model) = pwm::model(config, Seed(0), sizes);
-                checkpoint.load_model(&agent.model().into_iter().chain(weights.variables()).collect())?;
+                let (agent, _, model) = pwm::opened(checkpoint, config, sizes)?;
                 (agent.actor, Eyes::latents(model.ready(Numbers::F32), actions))
             }
             Trainer::Dream(config) => {

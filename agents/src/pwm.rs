@@ -84,7 +84,7 @@ pub struct Pwm {
 }
 
 /// The world model of a run and its weights, for `inputs` observed numbers and `actions`.
-pub(crate) fn model(config: &PwmConfig, seed: Seed, [inputs, actions]: [i64; 2]) -> (nn::VarStore, LatentModel) {
+fn model(config: &PwmConfig, seed: Seed, [inputs, actions]: [i64; 2]) -> (nn::VarStore, LatentModel) {
     let weights = nn::VarStore::new(Device::Cpu);
     let model = LatentModel::new(&(weights.root() / "model"), &config.model, inputs, actions, seed);
     (weights, model)

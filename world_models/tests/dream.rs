@@ -1,5 +1,4 @@
 //! Dreams: the gradients that come back through them, step by step, are those of the whole.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use simulators::rng::{Purpose, Seed, stream};
 use tch::{Device, Kind, Tensor, nn};

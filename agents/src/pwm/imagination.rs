@@ -2,15 +2,13 @@
 
 use envs::registry::find;
 use envs::vector::VectorConfig;
-use simulators::rng::Seed;
 use tch::Tensor;
 use world_models::checkpoint::Checkpoint;
 use world_models::evaluate::vectors::VectorModel;
 use world_models::latent::Ready;
 use world_models::mlp::Numbers;
 
-use super::{Normalise, State, model};
-use crate::agent::Agent;
+use super::{Normalise, State, opened};
 use crate::config::{PolicyConfig, Trainer};
 use crate::learner::TakeInError;
 use crate::moments::Moments;
@@ -38,10 +36,7 @@ impl Imagination {
         let env = find(&run.env.id)?.make(&run.env.config, &VectorConfig::default())?;
         let [inputs, actions] = [env.spec().observation.size(), env.spec().action.size()];
         let sizes = [inputs as i64, actions as i64];
-        checkpoint.expect_parameters(config.parameters(sizes))?;
-        let agent = Agent::new(&config.actor, &config.critic, Seed(0), [config.model.latent, sizes[1]]);
-        let (weights, model) = model(config, Seed(0), sizes);
-        checkpoint.load_model(&agent.model().into_iter().chain(weights.variables()).collect())?;
+        let (_, _, model) = opened(checkpoint, config, sizes)?;
         let State { rewards, .. } = checkpoint.state()?;
         let units = units(config.normalise_rewards, rewards.as_ref())
             .ok_or_else(|| checkpoint.refuse_state(&"its moments are not those of rewards"))?;
