@@ -395,6 +395,9 @@ pub struct PolicyArgs {
     /// Seed of the episodes.
     #[arg(long, default_value_t = 0, value_parser = whole::<u64>(0, Seed::MAX.0.into()), allow_negative_numbers = true)]
     pub seed: u64,
+    /// Settings of the environment, above those of the policy's training.
+    #[command(flatten)]
+    pub layers: Layers,
 }
 
 /// How a trained policy plays.

@@ -175,6 +175,9 @@ fn a_policy_lives_in_the_belief_of_a_world_model() {
     let [open, shut] = ["", "--look-first 5 --look-every 1000"].map(played);
     assert!(open["mean"] != shut["mean"] && open["episodes"] == 100, "{open} {shut}");
 
+    let (code, _, err) = mindseye(&place, "eval policy mnist-world-track --policy run --set world.window=12");
+    assert!(code == 2 && err.contains("MnistWorldTrack-v0 with observations of [12, 12, 1]"), "{err}");
+
     done(&format!("{small} --out blind"));
     let (code, _, err) = mindseye(&place, &format!("{small} --start-from blind --out other"));
     assert!(code != 0 && !place.path().join("other").exists(), "{err}");

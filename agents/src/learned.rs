@@ -1,6 +1,7 @@
 //! A trained policy, as whoever plays it sees it.
 
 use envs::buffer::Buffer;
+use envs::env::EnvSpec;
 use envs::policy::{EpisodeStreams, Policy, PolicyError};
 use envs::registry::find;
 use envs::vector::BatchEnv;
@@ -42,6 +43,8 @@ pub struct Learned {
     actor: Actor,
     eyes: Eyes,
     config: PolicyConfig,
+    /// Of the env it was trained in.
+    spec: EnvSpec,
     noise: Option<EpisodeStreams>,
     manner: Manner,
 }
@@ -91,7 +94,7 @@ impl Learned {
             }
         };
         let noise = manner.stochastic.then(EpisodeStreams::default);
-        Ok(Self { actor, eyes, config, noise, manner })
+        Ok(Self { actor, eyes, config, spec: env.spec().clone(), noise, manner })
     }
 
     /// The run it comes from.
@@ -104,13 +107,15 @@ impl Learned {
 impl Policy for Learned {
     fn act(&mut self, envs: &dyn BatchEnv, obs: &Buffer, actions: &mut Buffer) -> Result<(), PolicyError> {
         let spec = envs.spec();
+        let shape = |id: &str, spec: &EnvSpec| format!("{id} with observations of {:?}", spec.observation.shape());
+        let fits = spec.observation == self.spec.observation && spec.action == self.spec.action;
         let wrong = || PolicyError::WrongEnv {
             policy: "of this run".to_owned(),
-            acts_in: self.config.env.id.clone(),
-            env: spec.id.clone(),
+            acts_in: shape(&self.config.env.id, &self.spec),
+            env: shape(&spec.id, spec),
         };
         let a = spec.action.size();
-        if spec.id != self.config.env.id || actions.dtype() != spec.action.dtype() {
+        if spec.id != self.config.env.id || !fits || actions.dtype() != spec.action.dtype() {
             return Err(wrong());
         }
         for (chunk, first) in (0..envs.num_envs()).step_by(ROWS).enumerate() {

@@ -20,7 +20,7 @@ use simulators::rng::Seed;
 use toml::Table;
 use world_models::libtorch;
 
-use crate::cli::{CollectArgs, TruthArg};
+use crate::cli::{CollectArgs, Layers, TruthArg};
 use crate::failure::{Stopped, Usage};
 use crate::memory::memory;
 use crate::policies;
@@ -125,7 +125,7 @@ fn env_config(entry: &Entry, args: &CollectArgs, trained_in: Option<Value>) -> R
 }
 
 /// Its shipped configurations.
-pub fn presets(entry: &Entry) -> &'static [Preset] {
+fn presets(entry: &Entry) -> &'static [Preset] {
     if entry.alias == "mnist-world" { MNIST_WORLD } else { &[] }
 }
 
@@ -143,6 +143,15 @@ pub fn env_settings(entry: &Entry, layered: Layered) -> Result<(serde_json::Valu
     };
     let config = layered.resolve(parse, |config| entry.limits(config).unwrap_or_default())?;
     Ok((config, layered))
+}
+
+/// The environment's configuration that a policy is played in: that of its training, if any, below what was asked for.
+///
+/// # Errors
+/// As [`env_settings`].
+pub fn played_in(entry: &Entry, trained_in: Value, layers: &Layers) -> Result<Value> {
+    let base = Table::try_from(run_config::without_nulls(trained_in))?;
+    Ok(env_settings(entry, run_config::merged(base, layers, presets(entry))?)?.0)
 }
 
 /// A world that its collector cannot work in, with where its context was given.

@@ -22,10 +22,12 @@ use world_models::memory::{FrameShape, MemoryEvaluation, MemorySettings, Origin}
 use world_models::train::{Loaded, RunConfig};
 
 use crate::cli::{EvalArgs, EvalCommand, MemoryArgs, PolicyArgs};
+use crate::commands::collect::played_in;
 use crate::commands::train::check_columns;
 use crate::failure::{Usage, dataset_refused, usage};
 use crate::memory::memory;
 use crate::policies;
+use crate::run_config;
 use crate::run_dir::RunDir;
 use crate::terminal::{Progress, bytes};
 
@@ -141,7 +143,12 @@ fn frames_to_ask(args: &MemoryArgs, config: &RunConfig, dataset: &Dataset) -> Re
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 fn policy(args: &PolicyArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
-    let (mut policy, config) = policies::named(&args.policy, args.manner.into(), entry)?;
+    let (mut policy, trained_in) = policies::named(&args.policy, args.manner.into(), entry)?;
+    let config = played_in(entry, trained_in, &args.layers)?;
+    if args.layers.print_config {
+        println!("{}", run_config::as_toml(&config)?);
+        return Ok(());
+    }
     let episodes = args.episodes as usize;
     let each = agents::bytes(entry.id, &config, 1).map_err(refused)?;
     check_envs(args.envs, each, memory().map(|memory| memory.free))?;

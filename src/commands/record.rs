@@ -6,17 +6,16 @@ use anyhow::Result;
 use envs::batch::StepBatch;
 use envs::buffer::Buffer;
 use envs::policy::Policy;
-use envs::registry::{Entry, find};
+use envs::registry::find;
 use envs::stop::Stop;
 use envs::storage::{self, At as _};
 use envs::vector::{AutoresetMode, BatchEnv, Reset, VectorConfig};
-use serde_json::{Value, json};
+use serde_json::json;
 use simulators::draw::View;
 use simulators::rng::Seed;
-use toml::Table;
 
 use crate::cli::RecordArgs;
-use crate::commands::collect::{env_settings, presets};
+use crate::commands::collect::played_in;
 use crate::failure::{Usage, usage};
 use crate::film::{self, FrameSize, MOST_FPS};
 use crate::memory::memory;
@@ -50,7 +49,7 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<()> {
     let entry = find(&args.env)?;
     let look = entry.look()?;
     let (mut policy, trained_in) = policies::named(&args.policy, args.manner.into(), entry)?;
-    let config = config(entry, trained_in, args)?;
+    let config = played_in(entry, trained_in, &args.layers)?;
     if args.layers.print_config {
         println!("{}", run_config::as_toml(&config)?);
         return Ok(());
@@ -89,12 +88,6 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<()> {
         println!("{path}: {count} frames, {}; return {total:.2} over {length} steps, {end}", bytes(written));
     }
     Ok(())
-}
-
-/// The env's configuration: that of a policy's training, if any, below what was asked for.
-fn config(entry: &Entry, trained_in: Value, args: &RecordArgs) -> Result<Value> {
-    let base = Table::try_from(run_config::without_nulls(trained_in))?;
-    Ok(env_settings(entry, run_config::merged(base, &args.layers, presets(entry))?)?.0)
 }
 
 /// Which steps are seen, and how large.
