@@ -142,12 +142,14 @@ impl Dreamer {
             self.state.broken_steps += broken_rows(self.envs.step(&buffer, &mut self.out))? as u64;
             let led_to = frames(bytes(self.out.final_obs()), frame);
             self.belief = self.mind.observe(&self.belief, &done, &led_to);
-            self.rewards.remember(&self.mind.features(&self.belief), self.out.reward());
+            // An env whose numbers went wrong has paid nothing.
+            let paid: Vec<f32> = self.out.reward().iter().map(|&x| if x.is_finite() { x } else { 0.0 }).collect();
+            self.rewards.remember(&self.mind.features(&self.belief), &paid);
             let courses: Vec<Course> = courses_of(&self.out).collect();
-            for (row, (&course, &reward)) in courses.iter().zip(self.out.reward()).enumerate() {
+            for (row, (&course, &reward)) in courses.iter().zip(&paid).enumerate() {
                 self.state.played.step(row, reward.into(), course != Course::On);
             }
-            rewards += mean(self.out.reward()) / self.config.horizon as f64;
+            rewards += mean(&paid) / self.config.horizon as f64;
             terminated += courses.iter().filter(|&&course| course == Course::Terminated).count();
             if courses.iter().any(|&course| course != Course::On) {
                 let anew = awake(self.mind.as_ref(), &frames(bytes(self.out.obs()), frame), actions);
