@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use world_models::memory::html::{page, vectors};
-use world_models::memory::report::MemoryReport;
+use world_models::memory::report::{MemoryReport, Saved as _};
 use world_models::memory::table::table;
 use world_models::memory::vectors::{VectorReport, table as of_vectors};
 

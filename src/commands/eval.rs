@@ -16,7 +16,7 @@ use world_models::evaluate::{Questions, evaluate_memory};
 use world_models::libtorch;
 use world_models::memory::baselines::MeanFrame;
 use world_models::memory::html::write_html;
-use world_models::memory::report::MemoryReport;
+use world_models::memory::report::{MemoryReport, Saved as _};
 use world_models::memory::table::table;
 use world_models::memory::{FrameShape, MemoryEvaluation, MemorySettings, Origin};
 use world_models::train::{Loaded, RunConfig};

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use world_models::checkpoint::contents::{Listing, header_bytes, not_finite, places, progress};
 use world_models::memory::html::page;
-use world_models::memory::report::MemoryReport;
+use world_models::memory::report::{MemoryReport, Saved as _};
 use world_models::memory::table::table;
 use world_models::memory::{VectorReport, html, vectors};
 use world_models::metrics::lines_kept;

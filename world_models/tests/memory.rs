@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use world_models::memory::evaluation::Sight;
 use world_models::memory::html::{BeliefPictures, ExampleClip, page, write_html};
-use world_models::memory::report::{ReportError, RowKind};
+use world_models::memory::report::{ReportError, RowKind, Saved as _};
 use world_models::memory::table::table;
 use world_models::memory::{Clip, FrameShape, MemoryError, MemoryEvaluation, MemoryReport, MemorySettings, Origin};
 

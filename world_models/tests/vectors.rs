@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use world_models::evaluate::split::Split;
 use world_models::evaluate::vectors::{VectorModel, VectorQuestions, evaluate_vectors};
 use world_models::memory::html::vectors::page;
-use world_models::memory::report::ReportError;
+use world_models::memory::report::{ReportError, Saved as _};
 use world_models::memory::vectors::table::table;
 use world_models::memory::{Origin, VectorReport};
 

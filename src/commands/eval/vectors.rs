@@ -12,6 +12,7 @@ use world_models::evaluate::EvaluateError;
 use world_models::evaluate::vectors::{VectorQuestions, evaluate_vectors};
 use world_models::libtorch;
 use world_models::memory::html::vectors::write_html;
+use world_models::memory::report::Saved as _;
 use world_models::memory::vectors::table::table;
 use world_models::memory::{Origin, VectorReport};
 

@@ -18,7 +18,7 @@ use super::{FrameShape, recall};
 /// The version of the format that this code writes, and the only one it reads.
 pub const SCHEMA: u32 = 1;
 /// A report beyond this is refused before it is read; one of a thousand steps has a hundredth of it.
-pub(super) const REPORT_BUDGET: u64 = 16 << 20;
+const REPORT_BUDGET: u64 = 16 << 20;
 
 /// A report on what one or more models remember, beside the rows that need no learning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -277,14 +277,22 @@ impl MemoryReport {
         self.rows.splice(models..models, other.models().cloned());
         Ok(self)
     }
+}
+
+/// A report as a file.
+pub trait Saved: Serialize + DeserializeOwned {
+    /// The first thing that no evaluation can have made, as field and reason. Tables and pages rely on it.
+    ///
+    /// # Errors
+    /// If there is such a thing.
+    fn check(&self) -> Result<(), String>;
 
     /// The report as indented JSON with a newline at its end.
+    ///
+    /// # Panics
+    /// Never: there are no maps with odd keys, and all floats are finite.
     #[must_use]
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "this cannot fail: there are no maps with odd keys, and all floats are finite"
-    )]
-    pub fn to_json(&self) -> String {
+    fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("strings, numbers and lists are JSON") + "\n"
     }
 
@@ -292,15 +300,15 @@ impl MemoryReport {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
+    fn write_json(&self, path: &Path) -> Result<(), ReportError> {
         write_whole(path, self.to_json().as_bytes())
     }
 
-    /// Reads what [`MemoryReport::write_json`] wrote.
+    /// Reads what [`Saved::write_json`] wrote.
     ///
     /// # Errors
-    /// When the file cannot be read, is no report, or is one of another version.
-    pub fn read_json(path: &Path) -> Result<Self, ReportError> {
+    /// When the file cannot be read, is no report of this kind, or is one of another version.
+    fn read_json(path: &Path) -> Result<Self, ReportError> {
         let read = untrusted::read(path, REPORT_BUDGET);
         Self::parse(&read.map_err(|source| ReportError::Read { path: path.into(), source })?, path)
     }
@@ -308,8 +316,8 @@ impl MemoryReport {
     /// Understands `text`, the content of `path`.
     ///
     /// # Errors
-    /// As [`MemoryReport::read_json`], but for reading.
-    pub fn parse(text: &[u8], path: &Path) -> Result<Self, ReportError> {
+    /// As [`Saved::read_json`], but for reading.
+    fn parse(text: &[u8], path: &Path) -> Result<Self, ReportError> {
         let report: Self = versioned(text, path)?;
         report.check().map_err(|reason| ReportError::Inconsistent { path: path.into(), reason })?;
         Ok(report)
@@ -317,7 +325,7 @@ impl MemoryReport {
 }
 
 /// A report of this version, of whatever kind.
-pub(super) fn versioned<T: DeserializeOwned>(text: &[u8], path: &Path) -> Result<T, ReportError> {
+fn versioned<T: DeserializeOwned>(text: &[u8], path: &Path) -> Result<T, ReportError> {
     #[derive(Deserialize)]
     struct Version {
         schema: Option<u64>,

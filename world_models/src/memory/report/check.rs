@@ -1,7 +1,7 @@
 //! Whether a report from outside can have come from an evaluation: its curves as long as its horizon, its bins those of its
 //! settings, its counts countable. Tables and pages rely on it.
 
-use super::{MemoryReport, PixelCounts, Row};
+use super::{MemoryReport, PixelCounts, Row, Saved};
 
 /// Frames of a clip that anybody predicts.
 const MOST_STEPS: usize = 1_000_000;
@@ -12,9 +12,8 @@ const LONGEST_NAME: usize = 1_000;
 /// Pixels that any evaluation counts: sums of a few of them fit 64 bits.
 const MOST_PIXELS: u64 = 1 << 56;
 
-impl MemoryReport {
-    /// The first thing that cannot be, as field and reason.
-    pub(super) fn check(&self) -> Result<(), String> {
+impl Saved for MemoryReport {
+    fn check(&self) -> Result<(), String> {
         if !(1..=MOST_STEPS).contains(&self.horizon) || self.context > MOST_STEPS {
             return Err(format!("context = {}, horizon = {}: 1..={MOST_STEPS}", self.context, self.horizon));
         }
@@ -40,7 +39,9 @@ impl MemoryReport {
             self.check_row(row).map_err(|(field, reason)| format!("rows.{index}.{field}: {reason}"))
         })
     }
+}
 
+impl MemoryReport {
     fn check_row(&self, row: &Row) -> Result<(), (&'static str, String)> {
         if row.name.len() > LONGEST_NAME {
             return Err(("name", format!("{} bytes, at most {LONGEST_NAME} are shown", row.name.len())));

@@ -3,14 +3,11 @@
 //! Errors of observations and rewards are mean squared errors divided by the variance over the dataset; entry 0 of a list by
 //! steps is the first imagined step.
 
-use std::path::Path;
-
-use envs::untrusted;
 use serde::{Deserialize, Serialize};
 
 use super::scales::Scales;
 use crate::memory::Origin;
-use crate::memory::report::{REPORT_BUDGET, ReportError, versioned, write_whole};
+use crate::memory::report::{ReportError, Saved};
 
 pub use crate::memory::report::SCHEMA;
 
@@ -185,45 +182,9 @@ impl VectorReport {
         self.models.extend(other.models.iter().cloned());
         Ok(self)
     }
+}
 
-    /// The report as indented JSON with a newline at its end.
-    #[must_use]
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "this cannot fail: there are no maps with odd keys, and all floats are finite"
-    )]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("strings, numbers and lists are JSON") + "\n"
-    }
-
-    /// Writes `report.json`, whole or not at all.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_json(&self, path: &Path) -> Result<(), ReportError> {
-        write_whole(path, self.to_json().as_bytes())
-    }
-
-    /// Reads what [`VectorReport::write_json`] wrote.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is no report of vectors, or is one of another version.
-    pub fn read_json(path: &Path) -> Result<Self, ReportError> {
-        let read = untrusted::read(path, REPORT_BUDGET);
-        Self::parse(&read.map_err(|source| ReportError::Read { path: path.into(), source })?, path)
-    }
-
-    /// Understands `text`, the content of `path`.
-    ///
-    /// # Errors
-    /// As [`VectorReport::read_json`], but for reading.
-    pub fn parse(text: &[u8], path: &Path) -> Result<Self, ReportError> {
-        let report: Self = versioned(text, path)?;
-        report.check().map_err(|reason| ReportError::Inconsistent { path: path.into(), reason })?;
-        Ok(report)
-    }
-
-    /// The first thing that no evaluation can have made, as field and reason. Tables and pages rely on it.
+impl Saved for VectorReport {
     fn check(&self) -> Result<(), String> {
         if !(1..=MOST).contains(&self.horizon) || !(1..=MOST).contains(&self.context) {
             return Err(format!("context = {}, horizon = {}: 1..={MOST}", self.context, self.horizon));
