@@ -85,7 +85,7 @@ fn what_a_model_foresees_is_measured_and_reported() {
 #[test]
 fn threads_change_no_bit_of_any_kind_of_model() {
     let place = place();
-    let two_hot = "--set pwm.model.reward.kind=two_hot --set pwm.normalise_rewards=false";
+    let two_hot = "--set pwm.model.reward.kind=two_hot --set pwm.normalise_rewards=no";
     let residual = format!("--set pwm.model.dynamics.kind=residual --set pwm.model.dynamics.blocks=2 {two_hot}");
     for (out, more) in [("mlp", ""), ("flow", "--set pwm.model.dynamics.kind=flow"), ("residual", &residual)] {
         train(&place, out, 3, more);
