@@ -218,8 +218,12 @@ fn resolved(
 
 /// The world model of the run that is named, or no memory.
 fn mind(args: &TrainArgs) -> Result<Mind> {
-    let Some(run) = &args.start_from else { return Ok(Mind::LastFrame) };
-    Ok(Mind::Learned { model: RunDir::at(run).config()?.model })
+    let Some(path) = &args.start_from else { return Ok(Mind::LastFrame) };
+    let run = RunDir::at(path);
+    if !run.exists() {
+        return Err(Usage::argument("--start-from", path.display(), "no run here (no config.json)").into());
+    }
+    Ok(Mind::Learned { model: run.config()?.model })
 }
 
 /// Whether the run can be begun, or gone on with; then what has changed since it was begun, a line each.
