@@ -285,7 +285,7 @@ pub struct Tdmpc2Args {
   mindseye train shac --env cartpole-swing-up --preset cartpole --out runs/cartpole
   mindseye train shac --env ant --preset ant_fast --out runs/ant
   mindseye train pwm --env hopper --preset hopper --out runs/hopper
-  mindseye train pwm --env hopper --preset hopper --data data/hopper --set pwm.model_training.pretraining_updates=50000 --out runs/hopper
+  mindseye train pwm --env hopper --preset hopper --data data/hopper --set pwm.model_training.pretraining_updates=5000 --out runs/hopper
   mindseye train pwm --env hopper --preset hopper --data data/hopper --start-from runs/hopper --seed 1 --out runs/hopper_1
   mindseye train dream --env mnist-world-track --start-from runs/flowm --out runs/track
 scripts/pretraining_data records episodes for a world model to begin with, of policies at every stage.")]

@@ -43,6 +43,7 @@ pub const SHAC: &[Preset] = &[
 pub const PWM: &[Preset] = &[
     ("ant", include_str!("../configs/pwm/ant.toml")),
     ("hopper", include_str!("../configs/pwm/hopper.toml")),
+    ("hopper_published", include_str!("../configs/pwm/hopper_published.toml")),
     ("cartpole", include_str!("../configs/pwm/cartpole.toml")),
 ];
 

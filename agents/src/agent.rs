@@ -1,6 +1,6 @@
 //! Actor and critics of a run, with their weights, optimisers and updates.
 
-use simulators::rng::{Purpose, Seed, stream};
+use simulators::rng::{Purpose, Rng, Seed, stream};
 use tch::{Device, Tensor, nn};
 use world_models::adam::Adam;
 use world_models::checkpoint::Named;
@@ -98,9 +98,10 @@ impl Agent {
         config: &CriticConfig,
         rate: f64,
         [inputs, targets]: [&Tensor; 2],
+        rng: &mut Rng,
         report: &mut Report,
     ) -> Result<(), NotFinite> {
-        let (loss, gradient) = critic::fit(&self.critic, &mut self.critic_adam, config, rate, inputs, targets);
+        let (loss, gradient) = critic::fit(&self.critic, &mut self.critic_adam, config, rate, inputs, targets, rng);
         (report.critic_loss, report.critic_gradient) = (loss, gradient);
         if let Some(stays) = config.target_stays {
             self.follow(stays);

@@ -1,9 +1,11 @@
 //! Critics: what inputs are worth, the gradient of it, and the fit to targets.
 
+use simulators::rng::Rng;
 use tch::{Kind, Tensor};
 use world_models::adam::Adam;
 use world_models::mlp::{Mlps, Numbers};
 
+use crate::columns::normal;
 use crate::networks::CriticConfig;
 
 /// What `inputs` `[n, in]` are worth: `[n]`, the least that a critic says.
@@ -29,8 +31,8 @@ pub fn value_gradient(critics: &Mlps, inputs: &Tensor, weights: &[f32], numbers:
     gradient.index_copy(0, &rows, &bar.sum_dim_intlist([0i64].as_slice(), false, Kind::Float))
 }
 
-/// Fits critics to `targets` `[n]` of `inputs` `[n, in]`; the mean loss and gradient norm. It stops at the first that is not
-/// finite.
+/// Fits critics to `targets` `[n]` of `inputs` `[n, in]`, each time with other noise on them; the mean loss and gradient norm. It stops
+/// at the first that is not finite.
 pub fn fit(
     critics: &Mlps,
     adam: &mut Adam,
@@ -38,13 +40,16 @@ pub fn fit(
     learning_rate: f64,
     inputs: &Tensor,
     targets: &Tensor,
+    rng: &mut Rng,
 ) -> (f64, f64) {
-    let CriticConfig { passes, minibatches, numbers, .. } = *config;
+    let CriticConfig { passes, minibatches, numbers, input_noise, .. } = *config;
     let rows = inputs.size()[0] / minibatches as i64;
     let (mut losses, mut norms) = (0.0, 0.0);
     for batch in (0..passes).flat_map(|_| 0..minibatches as i64) {
         adam.zero_grad();
         let (x, goal) = (inputs.narrow(0, batch * rows, rows), targets.narrow(0, batch * rows, rows));
+        let x =
+            if input_noise > 0.0 { x + normal(rng, rows as usize, inputs.size()[1] as usize) * input_noise } else { x };
         let (values, run) = critics.run(&x, numbers);
         let error = values - goal.unsqueeze(-1);
         let loss = error.square().mean(Kind::Float).double_value(&[]);
@@ -59,4 +64,40 @@ pub fn fit(
     }
     let updates = (passes * minibatches as u64) as f64;
     (losses / updates, norms / updates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::networks::CriticConfig;
+    use simulators::rng::{Purpose, Seed, stream};
+    use tch::{Device, nn};
+    use world_models::mlp::Start;
+
+    /// Inputs that lie on a plane say nothing of slopes across it, which then are whatever the weights began with. Noise makes them
+    /// small, and leaves those along the plane.
+    #[test]
+    fn noise_on_inputs_keeps_slopes_to_where_inputs_are() {
+        let rng = &mut stream(Seed(4), Purpose::Noise, 0);
+        let (on_plane, basis) = (normal(rng, 256, 2), normal(rng, 2, 64) / 8.0);
+        let inputs = on_plane.matmul(&basis);
+        let targets = on_plane.select(1, 0) * 3.0 + on_plane.select(1, 1).square();
+        let across = |input_noise: f64| {
+            let config = CriticConfig { hidden: vec![64], passes: 100, input_noise, ..CriticConfig::default() };
+            let weights = nn::VarStore::new(Device::Cpu);
+            let rng = &mut stream(Seed(1), Purpose::Weights, 1);
+            let critics = Mlps::new(&weights.root(), config.count, &config.shape(64), Start::Orthogonal, rng);
+            let mut adam = Adam::new(&weights, config.adam);
+            let rng = &mut stream(Seed(2), Purpose::Critics, 0);
+            let (loss, _) = fit(&critics, &mut adam, &config, 1e-3, &inputs, &targets, rng);
+            assert!(loss < 3.0, "{loss}");
+            let slopes = value_gradient(&critics, &inputs, &[1.0; 256], Numbers::F32);
+            let (plane, _) = Tensor::linalg_qr(&basis.tr(), "reduced");
+            let along = slopes.matmul(&plane).matmul(&plane.tr());
+            let size = |x: &Tensor| x.square().sum(Kind::Double).double_value(&[]);
+            (size(&slopes) - size(&along)) / size(&along)
+        };
+        let (without, with) = (across(0.0), across(0.1));
+        assert!(without > 0.3 && with < without / 3.0, "{without}, {with} with noise");
+    }
 }

@@ -173,6 +173,7 @@ impl Dreamer {
         let passes = self.rewards.passes();
         let (rows, actions) = (self.envs.num_envs(), self.envs.spec().action.size());
         let noise = &mut stream(self.seed, Purpose::Dream, epoch);
+        let of_critics = &mut stream(self.seed, Purpose::Critics, epoch);
         for _ in 0..config.dreams {
             let dream = Taped::new(self.mind.as_ref(), &self.scale, &passes, self.belief.shallow_clone());
             let noises = (0..config.horizon).map(|_| normal(noise, rows, actions));
@@ -182,7 +183,7 @@ impl Dreamer {
             self.agent.train_actor(imagined.loss, rate, report)?;
             let rate = schedule.rate(config.critic.learning_rate, epoch);
             let pairs = [&imagined.seen, &imagined.targets(objective)];
-            self.agent.train_critics(&config.critic, rate, pairs, report)?;
+            self.agent.train_critics(&config.critic, rate, pairs, of_critics, report)?;
         }
         Ok(())
     }
@@ -247,8 +248,7 @@ impl Learner for Dreamer {
         if state.played.open.len() != self.envs.num_envs() {
             return Err(refused("its envs are of another number or kind"));
         }
-        let returns = &state.returns;
-        if returns.mean.len() != 1 || returns.variance.len() != 1 || !returns.is_possible() {
+        if !state.returns.fit(1) {
             return Err(refused("its moments are not those of returns"));
         }
         if !self.rewards.is_possible(state.ring) {

@@ -98,8 +98,9 @@ impl Eyes {
                 } else {
                     seen
                 };
-                chunks[chunk][0] = now.shallow_clone();
-                Some(now)
+                let shown = model.shown(&now);
+                chunks[chunk][0] = now;
+                Some(shown)
             }
             Self::Belief { mind, frame, chunks, actions, .. } => tch::no_grad(|| {
                 let mut padded = vec![0u8; ROWS * width];

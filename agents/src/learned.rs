@@ -17,7 +17,6 @@ use crate::columns::floats_of;
 use crate::config::{PolicyConfig, Trainer};
 use crate::eyes::{Eyes, Look, ROWS};
 use crate::learner::TakeInError;
-use crate::moments::Moments;
 use crate::train::TrainError;
 use crate::{dreamer, pwm, shac};
 
@@ -65,11 +64,7 @@ impl Learned {
         let (actor, eyes) = match config.trainer() {
             Trainer::Shac(shac) => {
                 let state: shac::State = checkpoint.state()?;
-                let fits = |moments: &Moments| {
-                    let columns = inputs as usize;
-                    moments.mean.len() == columns && moments.variance.len() == columns && moments.is_possible()
-                };
-                if !state.observations.as_ref().is_none_or(fits) {
+                if !state.observations.as_ref().is_none_or(|moments| moments.fit(inputs as usize)) {
                     return Err(checkpoint.refuse_state(&"its moments are not those of its observations").into());
                 }
                 let agent = Agent::new(&shac.actor, &shac.critic, Seed(0), sizes);

@@ -28,10 +28,16 @@ impl Moments {
         Self { count: FIRST_COUNT, mean: vec![0.0; columns], variance: vec![1.0; columns] }
     }
 
-    /// Whether these can be moments of anything.
+    /// Whether these can be moments of so many columns.
     #[must_use]
-    pub fn is_possible(&self) -> bool {
-        self.count >= 0.0 && self.variance.iter().all(|&variance| variance >= 0.0)
+    pub fn fit(&self, columns: usize) -> bool {
+        let possible = self.count >= 0.0 && self.variance.iter().all(|&variance| variance >= 0.0);
+        possible && [self.mean.len(), self.variance.len()] == [columns; 2]
+    }
+
+    /// Forgets how many rows there were beyond `count`, so that later ones weigh more.
+    pub fn forget_beyond(&mut self, count: f64) {
+        self.count = self.count.min(count);
     }
 
     /// Takes in more rows, `[n, columns]`.

@@ -68,6 +68,9 @@ pub struct CriticConfig {
     pub passes: u64,
     /// Updates of each time.
     pub minibatches: usize,
+    /// Deviation of the noise on what they are fitted on. Where they see hundreds of numbers that lie near a surface of few dimensions, as
+    /// latents do, nothing else holds their gradients to it.
+    pub input_noise: f64,
     /// What they are fitted in; their values are always computed in single precision.
     pub numbers: Numbers,
     /// Share of a target critic that stays when it follows the critic after a window; without it there is no target critic.
@@ -86,6 +89,7 @@ impl Default for CriticConfig {
             learning_rate: 5e-4,
             passes: 16,
             minibatches: 4,
+            input_noise: 0.0,
             numbers: Numbers::F32,
             target_stays: None,
             adam: AdamConfig { beta1, beta2, clip_norm: 100.0, ..AdamConfig::default() },
@@ -155,6 +159,7 @@ impl CriticConfig {
         let own = [
             Limit::whole("count", self.count.into(), 1..=64),
             positive("learning_rate", self.learning_rate),
+            Limit::real("input_noise", self.input_noise, 0.0..=10.0),
             Limit::whole("passes", self.passes.into(), 1..=10_000),
             Limit::whole("minibatches", self.minibatches as i128, 1..=most).because("rows times steps of a window"),
         ];

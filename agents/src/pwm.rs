@@ -18,8 +18,10 @@ mod replay;
 use envs::batch::StepBatch;
 use envs::buffer::Buffer;
 use envs::dataset::{ColumnSpec, Dataset};
+use envs::differentiable::DifferentiableEnv;
 use envs::env::EnvError;
-use envs::vector::{BatchEnv, Reset, VectorSnapshot};
+use envs::registry::find;
+use envs::vector::{BatchEnv, Reset, VectorConfig, VectorSnapshot};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,21 +30,26 @@ use tch::{Device, Tensor, nn};
 use world_models::adam::Adam;
 use world_models::checkpoint::{Checkpoint, CheckpointError, Named};
 use world_models::latent::dream::LatentDream;
-use world_models::latent::{Dynamics, FlowConfig, LatentModel, Ready, Times};
+use world_models::latent::{Dynamics, FlowConfig, LatentConfig, LatentModel, Ready, Times};
 
 use crate::agent::Agent;
 use crate::columns::{broken_rows, courses, floats, floats_of, normal};
 use crate::config::{PolicyConfig, Trainer};
 use crate::learner::{Learner, ModelReport, NotFinite, Report, TakeInError};
-use crate::moments::{CLIP, Moments};
+use crate::moments::{CLIP, EPSILON, Moments};
 use crate::played::Played;
 use crate::returns::Course;
 use crate::window::Window;
 
-pub use config::{ModelTraining, Normalise, PwmConfig};
+pub use config::{ModelTraining, Normalise, PwmConfig, Rollouts};
 pub use imagination::Imagination;
 pub use rehearsal::Rehearsal;
 use replay::{Replay, ReplayState};
+
+/// Sequences of which latents are measured each epoch where they are normalised.
+const MEASURED: usize = 64;
+/// Epochs of which latents are remembered where they are normalised: the encoder goes on learning.
+const LATE: usize = 100;
 
 /// What a run needs beside tensors to go on exactly where it stopped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +65,12 @@ struct State {
     pretrained: u64,
     /// Of the rewards of batches; empty where they are not normalised.
     rewards: Option<Moments>,
+    /// Of the observations of batches; empty where they are not normalised.
+    #[serde(default)]
+    observations: Option<Moments>,
+    /// Of what the encoder has made of late; empty where latents are not normalised.
+    #[serde(default)]
+    latents: Option<Moments>,
     /// Of the returns of windows.
     returns: Moments,
     /// Updates of actor, critics and model.
@@ -74,6 +87,8 @@ pub struct Pwm {
     config: PwmConfig,
     seed: Seed,
     envs: Box<dyn BatchEnv>,
+    /// The same with derivatives, where they have any: what the model's are judged by.
+    truth: Option<Box<dyn DifferentiableEnv>>,
     out: StepBatch,
     agent: Agent,
     model: LatentModel,
@@ -123,6 +138,9 @@ impl Pwm {
         let agent = Agent::new(&config.actor, &config.critic, seed, [config.model.latent, sizes[1]]);
         let (model_weights, model) = model(config, seed, sizes);
         let model_adam = Adam::new(&model_weights, config.model_training.adam);
+        let vector = VectorConfig { num_envs: rows, ..VectorConfig::default() };
+        let spec = envs.spec();
+        let truth = find(&spec.id).ok().and_then(|entry| entry.differentiable(&spec.config, &vector).ok());
         envs.reset(Reset::Seed(seed), out.obs_mut())?;
         let mut replay = Replay::new(config.replay, config.horizon, [o, a], rows);
         let obs = floats(out.obs()).to_vec();
@@ -135,6 +153,8 @@ impl Pwm {
             batches: 0,
             pretrained: 0,
             rewards: (config.normalise_rewards != Normalise::No).then(|| Moments::new(1)),
+            observations: config.model.normalise_observations.then(|| Moments::new(o)),
+            latents: config.model.normalise_latents.then(|| Moments::new(config.model.latent as usize)),
             returns: Moments::new(1),
             updates: [0; 3],
             played: Played::new(rows),
@@ -142,7 +162,19 @@ impl Pwm {
             envs: envs.snapshot(),
             replay: replay.state(),
         };
-        Ok(Self { config: config.clone(), seed, envs, out, agent, model, model_weights, model_adam, replay, state })
+        Ok(Self {
+            config: config.clone(),
+            seed,
+            envs,
+            truth,
+            out,
+            agent,
+            model,
+            model_weights,
+            model_adam,
+            replay,
+            state,
+        })
     }
 
     fn sizes(&self) -> [usize; 2] {
@@ -167,7 +199,9 @@ impl Pwm {
             self.state.obs.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
             self.remember(&actions);
             let anew: Vec<usize> = (0..rows).filter(|&row| courses[row] != Course::On).collect();
-            if !anew.is_empty() {
+            if self.config.rollouts == Rollouts::Real {
+                window.dream.observe(&as_tensor(&self.state.obs));
+            } else if !anew.is_empty() {
                 let obs: Vec<f32> =
                     anew.iter().flat_map(|row| &self.state.obs[row * o..(row + 1) * o]).copied().collect();
                 let anew: Vec<i64> = anew.iter().map(|&row| row as i64).collect();
@@ -216,6 +250,21 @@ impl Pwm {
         }
     }
 
+    /// Where latents are normalised, takes in those of a batch of what has been seen so far.
+    fn measure_latents(&mut self) {
+        let Some(moments) = &mut self.state.latents else { return };
+        if self.replay.is_empty() {
+            return;
+        }
+        let rng = &mut stream(self.seed, Purpose::Latents, self.state.epoch);
+        let observations = self.replay.sample(MEASURED, rng).observations.flatten(0, 1);
+        let latents = floats_of(&self.model.ready(self.config.numbers).encode(&observations));
+        moments.forget_beyond((LATE * MEASURED * (self.config.horizon + 1)) as f64);
+        moments.update(&latents);
+        let variance = moments.variance.iter().sum::<f64>() / moments.variance.len() as f64;
+        self.model.rescale_latents(&moments.mean, 1.0 / (variance + EPSILON).sqrt());
+    }
+
     /// Updates of the model; their means. It stops at the first that is not finite.
     fn train_model(&mut self, updates: u64) -> Result<ModelReport, NotFinite> {
         let training = &self.config.model_training;
@@ -231,6 +280,11 @@ impl Pwm {
                 let middle = if self.config.normalise_rewards == Normalise::Centre { moments.mean[0] } else { 0.0 };
                 batch.rewards = ((batch.rewards - middle) * scale).clamp(-CLIP, CLIP);
             }
+            if let Some(moments) = &mut self.state.observations {
+                moments.update(&floats_of(&batch.observations));
+                self.model.rescale_observations(&moments.mean, &moments.scales().collect::<Vec<_>>());
+            }
+            let batch = batch.cut(training.unroll(self.config.horizon) as i64);
             let shape = batch.rewards.size();
             let times = match self.config.model.dynamics {
                 Dynamics::Mlp | Dynamics::Residual { .. } => None,
@@ -272,7 +326,8 @@ impl Pwm {
         }
         let rate = schedule.rate(config.critic.learning_rate, epoch);
         let pairs = [&imagined.seen, &imagined.targets(objective)];
-        self.agent.train_critics(&config.critic, rate, pairs, report)
+        let noise = &mut stream(self.seed, Purpose::Critics, epoch);
+        self.agent.train_critics(&config.critic, rate, pairs, noise, report)
     }
 
     /// What an epoch is like in which nothing was done.
@@ -283,6 +338,7 @@ impl Pwm {
 
 impl Learner for Pwm {
     fn epoch(&mut self) -> Result<(Report, Option<NotFinite>), EnvError> {
+        self.measure_latents();
         let ready = self.model.ready(self.config.numbers);
         let due = self.config.diagnosis_rollouts > 0
             && (self.state.epoch + 1).is_multiple_of(self.config.log_every)
@@ -324,8 +380,11 @@ impl Learner for Pwm {
             }
             let (observations, actions) = (episode.column::<f32>("observations")?, episode.column::<f32>("actions")?);
             self.replay.keep(observations, actions.to_vec(), rewards.to_vec());
-            if let Some(moments) = &mut self.state.rewards {
-                moments.update(rewards);
+            let columns = [(&mut self.state.rewards, rewards), (&mut self.state.observations, observations)];
+            for (moments, column) in columns {
+                if let Some(moments) = moments {
+                    moments.update(column);
+                }
             }
         }
         if self.replay.is_empty() {
@@ -335,7 +394,7 @@ impl Learner for Pwm {
         Ok(())
     }
 
-    /// Takes the model's weights and the moments of the rewards that it learned; its optimiser begins anew.
+    /// Takes the model's weights and the moments of the rewards and observations that it learned from; its optimiser begins anew.
     fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), TakeInError> {
         let other: PolicyConfig = checkpoint.config()?;
         other.validate().map_err(|refusal| checkpoint.refuse_config(&refusal))?;
@@ -349,17 +408,29 @@ impl Learner for Pwm {
         if other.env.id != self.envs.spec().id {
             return Err(differs(format!("it is of {}, not of {}", other.env.id, self.envs.spec().id)));
         }
-        if config.model != self.config.model {
+        // How a policy sees latents is not the model's.
+        let theirs = LatentConfig { normalise_latents: self.config.model.normalise_latents, ..config.model.clone() };
+        if theirs != self.config.model {
             return Err(differs(format!("{:?}, not {:?}", config.model, self.config.model)));
         }
         let (_, weights, _) = opened(checkpoint, config, self.sizes().map(|size| size as i64))?;
-        tch::no_grad(|| self.model_weights.copy(&weights)).map_err(|error| checkpoint.refuse_state(&error))?;
-        let state: State = checkpoint.state()?;
-        if let (Some(own), Some(rewards)) = (&mut self.state.rewards, state.rewards) {
-            if !(rewards.mean.len() == 1 && rewards.variance.len() == 1 && rewards.is_possible()) {
-                return Err(checkpoint.refuse_state(&"its moments are not those of rewards").into());
+        let own = self.model_weights.variables();
+        for (name, found) in weights.variables().into_iter().collect::<Named>() {
+            if let Some(own) = own.get(&name) {
+                tch::no_grad(|| own.shallow_clone().copy_(&found));
             }
-            *own = rewards;
+        }
+        let state: State = checkpoint.state()?;
+        let columns = [(&mut self.state.rewards, state.rewards), (&mut self.state.observations, state.observations)];
+        for (own, found) in columns {
+            if let (Some(own), Some(found)) = (own, found) {
+                if !found.fit(own.mean.len()) {
+                    return Err(checkpoint
+                        .refuse_state(&"its moments are not those of rewards and observations")
+                        .into());
+                }
+                *own = found;
+            }
         }
         self.state.batches = state.batches;
         Ok(())
@@ -378,14 +449,20 @@ impl Learner for Pwm {
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         let state: State = checkpoint.state()?;
         let refused = |reason: &str| checkpoint.refuse_state(&reason);
-        let fits = |moments: &Moments| moments.mean.len() == 1 && moments.variance.len() == 1 && moments.is_possible();
         if state.obs.len() != self.state.obs.len() || state.played.open.len() != self.envs.num_envs() {
             return Err(refused("its envs are of another number or kind"));
         }
-        if state.rewards.is_some() != self.state.rewards.is_some()
-            || !state.rewards.iter().chain([&state.returns]).all(fits)
+        let alike = |found: Option<&Moments>, own: Option<&Moments>| match (found, own) {
+            (Some(found), Some(own)) => found.fit(own.mean.len()),
+            (None, None) => true,
+            _ => false,
+        };
+        if !(alike(state.rewards.as_ref(), self.state.rewards.as_ref())
+            && alike(state.observations.as_ref(), self.state.observations.as_ref())
+            && alike(state.latents.as_ref(), self.state.latents.as_ref())
+            && state.returns.fit(1))
         {
-            return Err(refused("its moments are not those of rewards and returns"));
+            return Err(refused("its moments are not those of rewards, observations and returns"));
         }
         let room = self.replay.room(&state.replay).map_err(refused)?;
         checkpoint.load_model(&self.model())?;
@@ -434,6 +511,7 @@ mod tests {
     use envs::vector::{AutoresetMode, VectorConfig};
     use serde_json::json;
     use tch::Kind;
+    use world_models::dream::Dream as _;
     use world_models::mlp::gradient;
 
     fn run(more: &Value) -> Pwm {
@@ -526,5 +604,55 @@ mod tests {
         pwm.epoch().unwrap();
         assert_eq!((pwm.state.batches, pwm.agent.updates()), (5, [2, 8]));
         assert!(pwm.model_weights.variables().into_values().zip(before).any(|(now, before)| now != before));
+    }
+
+    /// Where rollouts are real, latents are those of what the envs have shown; where they are imagined, after a first window, they are not.
+    #[test]
+    fn latents_of_a_window_are_real_or_imagined() {
+        for (rollouts, real) in [("real", true), ("imagined", false)] {
+            let mut pwm = run(&json!({"rollouts": rollouts}));
+            let ready = pwm.model.ready(pwm.config.numbers);
+            let (window, _) = pwm.play(&ready).unwrap();
+            let now = ready.encode(&Tensor::from_slice(&pwm.state.obs).view([6, 11]));
+            assert_eq!(window.dream.seen().allclose(&now, 1e-5, 1e-6, false), real);
+            // What steps led to is foreseen all the same.
+            assert!(!window.ends().narrow(0, 24, 6).allclose(&now, 1e-5, 1e-6, false));
+        }
+    }
+
+    /// A policy sees latents around zero, of deviation one, wherever the encoder puts them.
+    #[test]
+    fn latents_are_normalised_for_the_policy() {
+        let model = json!({"latent": 16, "units": [24], "encoder_units": [16], "normalise_latents": true});
+        let mut pwm =
+            run(&json!({"model": model, "model_training": {"batch": 10, "updates": 2, "first_updates": 300}}));
+        while pwm.agent.updates()[0] < 20 {
+            pwm.epoch().unwrap();
+        }
+        let batch = pwm.replay.sample(100, &mut stream(Seed(1), Purpose::Latents, 0));
+        let ready = pwm.model.ready(pwm.config.numbers);
+        let shown = ready.shown(&ready.encode(&batch.observations.flatten(0, 1)));
+        let mean = shown.mean_dim([0i64].as_slice(), false, Kind::Float).abs().max().double_value(&[]);
+        let variance = shown.var_dim([0i64].as_slice(), false, false).mean(Kind::Float).double_value(&[]);
+        assert!(mean < 1.0 && (0.5..2.0).contains(&variance), "{mean}, {variance}");
+    }
+
+    /// A reward that nobody has learned has no slope; the more it is learned, the more the slopes are those of the simulator.
+    #[test]
+    fn slopes_of_a_model_that_has_learned_are_those_of_the_simulator() {
+        let model = json!({"latent": 64, "units": [64], "encoder_units": [64], "normalise_observations": true});
+        let training = json!({"batch": 16, "updates": 1, "first_updates": 1, "learning_rate": 1e-3, "unroll": 1});
+        let mut pwm = run(&json!({"model": model, "model_training": training, "rollouts": "real"}));
+        let agreement = |pwm: &mut Pwm| {
+            let ready = pwm.model.ready(pwm.config.numbers);
+            pwm.diagnose(&ready).agreement
+        };
+        assert_eq!(agreement(&mut pwm), None);
+        for _ in 0..40 {
+            pwm.epoch().unwrap();
+        }
+        pwm.train_model(1500).unwrap();
+        let found = agreement(&mut pwm).unwrap();
+        assert!((0.6..1.0).contains(&found), "{found}");
     }
 }

@@ -164,15 +164,12 @@ impl Learner for Shac {
         let state: State = checkpoint.state()?;
         let refused = |reason: &str| checkpoint.refuse_state(&reason);
         let (rows, columns) = (self.envs.num_envs(), self.state.obs.len() / self.envs.num_envs());
-        let fits = |moments: &Moments, columns| {
-            moments.mean.len() == columns && moments.variance.len() == columns && moments.is_possible()
-        };
         if state.obs.len() != rows * columns || state.played.open.len() != rows {
             return Err(refused("its envs are of another number or kind"));
         }
         if state.observations.is_some() != self.state.observations.is_some()
-            || !state.observations.iter().all(|moments| fits(moments, columns))
-            || !fits(&state.returns, 1)
+            || !state.observations.iter().all(|moments| moments.fit(columns))
+            || !state.returns.fit(1)
         {
             return Err(refused("its moments are not those of its observations"));
         }
@@ -236,7 +233,8 @@ impl Learner for Shac {
         let targets = td_lambda(&rollout.rewards, &worth, &rollout.courses, rows, config.gamma, config.lambda);
         let rate = config.learning_rate(config.critic.learning_rate, self.state.epoch);
         let pairs = [&inputs, &Tensor::from_slice(&targets)];
-        if let Err(other) = self.agent.train_critics(&config.critic, rate, pairs, &mut report) {
+        let noise = &mut stream(self.seed, Purpose::Critics, self.state.epoch);
+        if let Err(other) = self.agent.train_critics(&config.critic, rate, pairs, noise, &mut report) {
             wrong.get_or_insert(other);
         }
         report.deviation = self.agent.actor.deviation();

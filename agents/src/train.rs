@@ -233,6 +233,7 @@ pub fn train(
                     ("train/jacobian_latents", found.steepness[0]),
                     ("train/jacobian_actions", found.steepness[1]),
                 ]);
+                scalars.extend(found.agreement.map(|cosine| ("train/action_gradient_agreement", cosine)));
             }
             if let Some((mean, length)) = report.episodes {
                 scalars.extend([("train/return", mean), ("train/episode_length", length)]);

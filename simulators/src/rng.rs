@@ -77,6 +77,10 @@ pub enum Purpose {
     Diagnosis = 7,
     /// Noise of a policy in what a world model imagines; index = update.
     Dream = 8,
+    /// Choice of observations whose latents are measured; index = update.
+    Latents = 9,
+    /// Noise on what critics are fitted on; index = update.
+    Critics = 10,
 }
 
 /// Bits of a stream number that hold the index; the purpose sits above them.

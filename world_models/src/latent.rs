@@ -23,6 +23,8 @@ use reward::Ready as ReadyReward;
 #[derive(Debug)]
 pub struct LatentModel {
     config: LatentConfig,
+    of_observations: Option<Scales>,
+    of_latents: Option<Scales>,
     encoder: Mlps,
     /// One, but for residual dynamics.
     dynamics: Vec<Mlps>,
@@ -31,11 +33,48 @@ pub struct LatentModel {
 
 /// The networks ready to be run, with the weights of now.
 pub struct Ready {
+    of_observations: Option<Scales>,
+    of_latents: Option<Scales>,
     encoder: Passes,
     /// Latents and actions to the next latents.
     pub dynamics: ReadyDynamics,
     /// Latents and actions to rewards.
     pub reward: ReadyReward,
+}
+
+/// What columns are normalised by; kept with the weights, though not trained.
+#[derive(Debug)]
+struct Scales {
+    /// `[columns]`.
+    mean: Tensor,
+    /// One over the deviation, `[columns]`.
+    scale: Tensor,
+}
+
+/// Normalised observations beyond it are cut.
+const CLIP: f64 = 10.0;
+
+impl Scales {
+    /// That change nothing.
+    fn new(path: &nn::Path<'_>, of: &str, columns: i64) -> Self {
+        Self {
+            mean: path.zeros_no_train(&format!("{of}_mean"), &[columns]),
+            scale: path.ones_no_train(&format!("{of}_scale"), &[columns]),
+        }
+    }
+
+    fn set(&self, mean: &[f64], scale: &[f64]) {
+        let set = |tensor: &Tensor, values: &[f64]| tensor.shallow_clone().copy_(&Tensor::from_slice(values));
+        tch::no_grad(|| (set(&self.mean, mean), set(&self.scale, scale)));
+    }
+
+    fn applied(&self, rows: &Tensor) -> Tensor {
+        (rows - &self.mean) * &self.scale
+    }
+
+    fn shallow_clone(&self) -> Self {
+        Self { mean: self.mean.shallow_clone(), scale: self.scale.shallow_clone() }
+    }
 }
 
 /// Recorded experience: `observations[t], actions[t] -> rewards[t], observations[t + 1]`.
@@ -47,6 +86,26 @@ pub struct Sequences {
     pub actions: Tensor,
     /// `[T, B]`.
     pub rewards: Tensor,
+}
+
+impl Sequences {
+    /// Pieces of `steps` steps each, side by side: `[steps, B T / steps]`.
+    ///
+    /// # Panics
+    /// If `steps` does not divide `T`.
+    #[must_use]
+    pub fn cut(&self, steps: i64) -> Self {
+        let pieces = self.actions.size()[0] / steps;
+        assert_eq!(pieces * steps, self.actions.size()[0], "whole pieces");
+        let side_by_side = |column: &Tensor, length: i64| {
+            Tensor::cat(&(0..pieces).map(|piece| column.narrow(0, piece * steps, length)).collect::<Vec<_>>(), 1)
+        };
+        Self {
+            observations: side_by_side(&self.observations, steps + 1),
+            actions: side_by_side(&self.actions, steps),
+            rewards: side_by_side(&self.rewards, steps),
+        }
+    }
 }
 
 /// Parts of the training loss; the loss is their sum over `T`.
@@ -71,6 +130,8 @@ impl LatentModel {
         let before = before.iter().enumerate().map(|(k, shape)| made(&format!("before_{k}"), 5 + k as u64, shape));
         let model = Self {
             config: config.clone(),
+            of_observations: config.normalise_observations.then(|| Scales::new(path, "observation", inputs)),
+            of_latents: config.normalise_latents.then(|| Scales::new(path, "latent", config.latent)),
             encoder: made("encoder", 2, &encoder),
             dynamics: before.chain([made("dynamics", 3, &dynamics)]).collect(),
             reward: made("reward", 4, &reward),
@@ -83,9 +144,32 @@ impl LatentModel {
     #[must_use]
     pub fn ready(&self, numbers: Numbers) -> Ready {
         Ready {
+            of_observations: self.of_observations.as_ref().map(Scales::shallow_clone),
+            of_latents: self.of_latents.as_ref().map(Scales::shallow_clone),
             encoder: self.encoder.passes(numbers),
             dynamics: ReadyDynamics::new(self.config.dynamics, self.passes_of_dynamics(numbers)),
             reward: ReadyReward::new(self.config.reward, self.reward.passes(numbers)),
+        }
+    }
+
+    /// From now on observations are normalised by `mean` and `scale` (one over the deviation), `[O]`, if they are at all.
+    ///
+    /// # Panics
+    /// If they are of another length.
+    pub fn rescale_observations(&self, mean: &[f64], scale: &[f64]) {
+        if let Some(scales) = &self.of_observations {
+            scales.set(mean, scale);
+        }
+    }
+
+    /// From now on a policy is given latents normalised by `mean` `[L]` and `scale` (one over the deviation of all numbers), if they are
+    /// at all.
+    ///
+    /// # Panics
+    /// If they are of another length.
+    pub fn rescale_latents(&self, mean: &[f64], scale: f64) {
+        if let Some(scales) = &self.of_latents {
+            scales.set(mean, &vec![scale; mean.len()]);
         }
     }
 
@@ -106,7 +190,7 @@ impl LatentModel {
         tch::no_grad(|| {
             let [horizon, rows, _] = sizes(&batch.actions);
             let ready = self.ready(numbers);
-            let (first, mut encoder_run) = ready.encoder.run(&batch.observations.narrow(0, 0, 1));
+            let (first, mut encoder_run) = ready.encoder.run(&ready.normalised(&batch.observations.narrow(0, 0, 1)));
             let targets = ready.encode(&batch.observations.narrow(0, 1, horizon).flatten(0, 1));
             let targets = targets.view([horizon, rows, self.config.latent]);
             let mut latents = vec![first.squeeze_dim(0)];
@@ -218,7 +302,18 @@ impl Matched {
 impl Ready {
     /// Latents `[B, L]` of observations `[B, O]`.
     pub fn encode(&self, observations: &Tensor) -> Tensor {
-        self.encoder.run(&observations.unsqueeze(0)).0.squeeze_dim(0)
+        self.encoder.run(&self.normalised(&observations.unsqueeze(0))).0.squeeze_dim(0)
+    }
+
+    fn normalised(&self, observations: &Tensor) -> Tensor {
+        self.of_observations
+            .as_ref()
+            .map_or_else(|| observations.shallow_clone(), |scales| scales.applied(observations).clamp(-CLIP, CLIP))
+    }
+
+    /// What a policy is given of latents `[B, L]`.
+    pub fn shown(&self, latents: &Tensor) -> Tensor {
+        self.of_latents.as_ref().map_or_else(|| latents.shallow_clone(), |scales| scales.applied(latents))
     }
 }
 

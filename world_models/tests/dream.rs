@@ -77,15 +77,23 @@ fn gradients_come_back_through_any_model() {
 
 #[test]
 fn gradients_come_back_through_latents() {
-    let vs = nn::VarStore::new(Device::Cpu);
-    let config = LatentConfig { latent: 16, units: vec![24], encoder_units: vec![12], ..LatentConfig::default() };
-    let model = LatentModel::new(&vs.root(), &config, 5, ACTIONS, Seed(3));
-    for (number, mut variable) in vs.trainable_variables().into_iter().enumerate() {
-        let noise = random(&variable.size(), number as i64) * 0.3;
-        let _ = tch::no_grad(|| variable.g_add_(&noise));
+    let sizes = LatentConfig { latent: 16, units: vec![24], encoder_units: vec![12], ..LatentConfig::default() };
+    for normalise_latents in [false, true] {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let config = LatentConfig { normalise_latents, ..sizes.clone() };
+        let model = LatentModel::new(&vs.root(), &config, 5, ACTIONS, Seed(3));
+        for (number, mut variable) in vs.trainable_variables().into_iter().enumerate() {
+            let noise = random(&variable.size(), number as i64) * 0.3;
+            let _ = tch::no_grad(|| variable.g_add_(&noise));
+        }
+        model.rescale_latents(&[0.125; 16], 3.0);
+        let (ready, seen) = (model.ready(Numbers::F32), random(&[ROWS, 5], 4));
+        agrees(&|| Box::new(LatentDream::new(&ready, &seen)));
+        let shown = LatentDream::new(&ready, &seen).seen();
+        let expected = ready.encode(&seen);
+        let expected = if normalise_latents { (expected - 0.125) * 3.0 } else { expected };
+        assert!(shown.allclose(&expected, 1e-5, 1e-6, false));
     }
-    let (ready, seen) = (model.ready(Numbers::F32), random(&[ROWS, 5], 4));
-    agrees(&|| Box::new(LatentDream::new(&ready, &seen)));
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub struct ModelTraining {
     pub learning_rate: f64,
     /// Sequences of an update.
     pub batch: usize,
+    /// Steps that are imagined before a sequence goes on from what was seen: a part of the horizon, all of it where nothing is said. With 1
+    /// every step begins with what was seen (teacher forcing).
+    pub unroll: Option<usize>,
     /// Updates of each epoch.
     pub updates: u64,
     /// Updates of the first epoch that has an episode to learn from, if there were none before.
@@ -34,6 +37,7 @@ impl Default for ModelTraining {
         Self {
             learning_rate: 3e-4,
             batch: 256,
+            unroll: None,
             updates: 8,
             first_updates: 1000,
             pretraining_updates: 0,
@@ -53,6 +57,17 @@ pub enum Normalise {
     /// Their running mean is taken away first, as in the published settings. Where an episode can end early, that changes the task:
     /// while a policy earns less than the mean, living on costs, and it learns to fall.
     Centre,
+}
+
+/// What the latents of a window are, after its first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rollouts {
+    /// Imagined, each from the one before, as published.
+    Imagined,
+    /// Those of what the envs have shown, with the gradient as if it had been foreseen (stochastic value gradients: Heess et al. 2015):
+    /// errors of the model do not add up, and it gives slopes only.
+    Real,
 }
 
 /// Policies trained inside a world model.
@@ -75,6 +90,8 @@ pub struct PwmConfig {
     pub numbers: Numbers,
     /// Whether the actor sees latents without gradient, so that an action's credit goes through what it leads to alone.
     pub detach: bool,
+    /// What its latents are.
+    pub rollouts: Rollouts,
     /// How the end of a window counts.
     pub window_end: WindowEnd,
     /// What becomes of rewards before the model learns them.
@@ -112,6 +129,7 @@ impl Default for PwmConfig {
             final_learning_rate: 1e-5,
             numbers: Numbers::F32,
             detach: true,
+            rollouts: Rollouts::Imagined,
             window_end: WindowEnd::Fixed,
             normalise_rewards: Normalise::Scale,
             model: LatentConfig::default(),
@@ -129,8 +147,18 @@ impl Default for PwmConfig {
 }
 
 impl ModelTraining {
-    fn limits(&self) -> Vec<Limit> {
+    /// Steps of the pieces that sequences of `horizon` steps are cut into.
+    #[must_use]
+    pub fn unroll(&self, horizon: usize) -> usize {
+        self.unroll.unwrap_or(horizon)
+    }
+
+    fn limits(&self, horizon: usize) -> Vec<Limit> {
+        let unroll = self.unroll(horizon);
+        let part = (1..=unroll).rev().find(|&part| horizon.is_multiple_of(part)).unwrap_or(1) as i128;
         let own = [
+            Limit::whole("unroll", unroll as i128, 1..=horizon as i128).because("a part of the horizon"),
+            Limit::whole("unroll", unroll as i128, part..=part).because("the horizon in equal parts"),
             positive("learning_rate", self.learning_rate),
             Limit::whole("batch", self.batch as i128, 1..=65_536),
             Limit::whole("updates", self.updates.into(), 1..=10_000),
@@ -154,7 +182,7 @@ impl PwmConfig {
         ];
         let groups = [
             ("model", self.model.limits()),
-            ("model_training", self.model_training.limits()),
+            ("model_training", self.model_training.limits(self.horizon)),
             ("actor", self.actor.limits()),
             ("critic", self.critic.limits(rows)),
         ];

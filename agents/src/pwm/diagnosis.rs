@@ -1,14 +1,20 @@
-//! How good the actor's gradient is: its signal among the noise of rollouts, how far credit reaches, and how steep the model is.
+//! How good the actor's gradient is: its signal among the noise of rollouts, how far credit reaches, how steep the model is, and whether
+//! its slopes are those of the world.
 
-use simulators::rng::{Purpose, stream};
+use envs::batch::StepBatch;
+use envs::buffer::Buffer;
+use envs::differentiable::StepBars;
+use simulators::rng::{Purpose, Rng, stream};
 use tch::{Kind, Tensor};
+use world_models::dream::Dream as _;
 use world_models::latent::Ready;
 use world_models::latent::dream::LatentDream;
 use world_models::mlp::gradient;
 
-use super::Pwm;
-use crate::columns::normal;
+use super::{Pwm, Rollouts};
+use crate::columns::{courses, floats, floats_of, normal};
 use crate::learner::Diagnosis;
+use crate::returns::Course;
 use crate::window::Window;
 
 /// Added where a logarithm or a quotient could meet zero.
@@ -47,12 +53,56 @@ impl Pwm {
         let (next, mut step) = ready.dynamics.step(&latents, &normal(rng, rows, a).tanh());
         let random = normal(rng, rows, next.size()[1] as usize);
         let (of_latents, of_actions) = step.pull_back(&random);
+        let agreement = self.agreement(ready, rng);
         let frobenius = |bar: &Tensor| (bar.square().sum(Kind::Double).double_value(&[]) / rows as f64).sqrt();
         Diagnosis {
             signal_to_noise: signal_to_noise(&gradients),
             credit: [first, last],
             steepness: [frobenius(&of_latents), frobenius(&of_actions)],
+            agreement,
         }
+    }
+
+    /// The cosine between two gradients of the discounted rewards of a window, up to the first end of an episode, with respect to its
+    /// actions: by the model, as the actor is trained, and by the simulator, with the same actions from the same states.
+    fn agreement(&mut self, ready: &Ready, rng: &mut Rng) -> Option<f64> {
+        let ([o, a], rows, horizon) = (self.sizes(), self.envs.num_envs(), self.config.horizon);
+        let truth = self.truth.as_mut()?;
+        truth.restore(&self.envs.snapshot()).ok()?;
+        let mut out = StepBatch::for_spec(truth.spec(), rows);
+        let as_tensor = |obs: &[f32]| Tensor::from_slice(obs).view([-1, o as i64]);
+        let mut dream = LatentDream::new(ready, &as_tensor(&self.state.obs));
+        let (mut alive, mut bars) = (vec![true; rows], Vec::new());
+        for t in 0..horizon {
+            let (actions, _) = self.agent.actor.explore(&dream.seen(), normal(rng, rows, a));
+            dream.act(&actions);
+            truth.step(&Buffer::F32(floats_of(&actions)), &mut out).ok()?;
+            if self.config.rollouts == Rollouts::Real {
+                dream.observe(&as_tensor(floats(out.final_obs())));
+            }
+            let discount = self.config.gamma.powi(t as i32) as f32;
+            bars.push(alive.iter().map(|&alive| if alive { discount } else { 0.0 }).collect::<Vec<_>>());
+            for (alive, course) in alive.iter_mut().zip(courses(&out)) {
+                *alive &= course == Course::On;
+            }
+        }
+        let _ = dream.rewards();
+        dream.pull_back_rewards(&Tensor::from_slice(&bars.concat()));
+        let mut onward = dream.seen().zeros_like();
+        let (none, mut of_true) = (vec![0.0; rows * o], vec![0.0; rows * a]);
+        let (mut both, mut squares) = (0.0, [0.0; 2]);
+        for reward in bars.iter().rev() {
+            let (of_seen, of_actions) = dream.pull_back(&onward);
+            onward = of_seen;
+            truth.pull_back(StepBars { obs: &none, final_obs: &none, reward }, &mut of_true);
+            for (&model, &truth) in floats_of(&of_actions).iter().zip(&of_true) {
+                let [model, truth] = [model, truth].map(f64::from);
+                both += model * truth;
+                squares[0] += model * model;
+                squares[1] += truth * truth;
+            }
+        }
+        Some(both / (squares[0] * squares[1]).sqrt()).filter(|cosine| cosine.is_finite())
     }
 }
 

@@ -46,7 +46,7 @@ impl Imagination {
 
 /// What undoes the normalisation of rewards: a factor, and what is added then. Nothing where moments and setting do not fit.
 fn units(normalise: Normalise, moments: Option<&Moments>) -> Option<[f64; 2]> {
-    let fits = |moments: &&Moments| moments.mean.len() == 1 && moments.variance.len() == 1 && moments.is_possible();
+    let fits = |moments: &&Moments| moments.fit(1);
     let factor = |moments: &Moments| moments.scales().next().map(|scale| 1.0 / scale);
     match (normalise, moments) {
         (Normalise::No, None) => Some([1.0, 0.0]),

@@ -140,7 +140,9 @@ fn a_whole_update_agrees() {
     let ends = vec![Course::Truncated; 20];
     let targets = Tensor::from_slice(&td_lambda(&imagined.rewards, &imagined.worth, &ends, 5, 0.99, 0.95));
     let (critics, config) = (&pwm.agent.critic, &pwm.config.critic);
-    let (loss, _) = critic::fit(critics, &mut pwm.agent.critic_adam, config, 5e-4, &imagined.seen, &targets);
+    let rng = &mut stream(Seed(0), Purpose::Critics, 0);
+    let adam = &mut pwm.agent.critic_adam;
+    let (loss, _) = critic::fit(critics, adam, config, 5e-4, &imagined.seen, &targets, rng);
     check(&fixture, "metric.value_loss", &[loss as f32]);
     let variables = pwm.model();
     for output in fixture.outputs().filter(|output| output.starts_with("after.")) {

@@ -11,6 +11,12 @@ use crate::mlp::GROUP;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LatentConfig {
+    /// Whether the encoder is given each observed number less its mean, over its deviation.
+    pub normalise_observations: bool,
+    /// Whether a policy is given latents less their mean, over one deviation for all their numbers. What they tell apart is small beside
+    /// what they have in common, so that networks that see them as they are learn slowly; a deviation for each number would raise those
+    /// that say least.
+    pub normalise_latents: bool,
     /// `L`, numbers of a latent: a multiple of 8.
     pub latent: i64,
     /// Widths of the hidden layers of dynamics and reward.
@@ -26,6 +32,8 @@ pub struct LatentConfig {
 impl Default for LatentConfig {
     fn default() -> Self {
         Self {
+            normalise_observations: false,
+            normalise_latents: false,
             latent: 512,
             units: vec![512, 512],
             encoder_units: vec![256],

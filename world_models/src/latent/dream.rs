@@ -7,7 +7,7 @@ use super::dynamics::Step;
 use super::reward::Rewarded;
 use crate::dream::Dream;
 
-/// Latents `[N, L]`, which are what the policy sees.
+/// Latents `[N, L]`, which are what the policy sees, normalised if that is set.
 pub struct LatentDream<'a> {
     ready: &'a Ready,
     latents: Tensor,
@@ -32,11 +32,17 @@ impl<'a> LatentDream<'a> {
     pub fn begin_anew(&mut self, rows: &Tensor, observations: &Tensor) {
         self.latents = self.latents.index_copy(0, rows, &self.ready.encode(observations));
     }
+
+    /// Goes on in all rows with what is made of the observations `[N, O]` that the step has really led to. Gradients come back as if it
+    /// had been foreseen.
+    pub fn observe(&mut self, observations: &Tensor) {
+        self.latents = self.ready.encode(observations);
+    }
 }
 
 impl Dream for LatentDream<'_> {
     fn seen(&self) -> Tensor {
-        self.latents.shallow_clone()
+        self.ready.shown(&self.latents)
     }
 
     fn act(&mut self, actions: &Tensor) {
@@ -58,13 +64,16 @@ impl Dream for LatentDream<'_> {
     }
 
     fn pull_back(&mut self, bar: &Tensor) -> (Tensor, Tensor) {
-        let (mut of_latents, mut of_actions) = self.steps.pop().expect("a step that is left").pull_back(bar);
+        // Latents are scaled for the policy, and go on as they are.
+        let scale = self.ready.of_latents.as_ref().map(|scales| &scales.scale);
+        let bar = scale.map_or_else(|| bar.shallow_clone(), |scale| bar * scale);
+        let (mut of_latents, mut of_actions) = self.steps.pop().expect("a step that is left").pull_back(&bar);
         if let Some(of_inputs) = &self.of_inputs {
             let (rows, latent) = (bar.size()[0], bar.size()[1]);
             let of_inputs = of_inputs.narrow(0, self.steps.len() as i64 * rows, rows);
             of_actions += of_inputs.narrow(1, latent, of_inputs.size()[1] - latent);
             of_latents += of_inputs.narrow(1, 0, latent);
         }
-        (of_latents, of_actions)
+        (scale.map_or_else(|| of_latents.shallow_clone(), |scale| &of_latents / scale), of_actions)
     }
 }

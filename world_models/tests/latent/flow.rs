@@ -13,7 +13,14 @@ const LATENT: i64 = 16;
 
 fn model(dynamics: Dynamics) -> (nn::VarStore, LatentModel) {
     let reward = RewardHead::Scalar;
-    let config = LatentConfig { latent: LATENT, units: vec![24, 20], encoder_units: vec![12], dynamics, reward };
+    let config = LatentConfig {
+        latent: LATENT,
+        units: vec![24, 20],
+        encoder_units: vec![12],
+        dynamics,
+        reward,
+        ..LatentConfig::default()
+    };
     let vs = nn::VarStore::new(Device::Cpu);
     let model = LatentModel::new(&vs.root(), &config, INPUTS, ACTIONS, Seed(3));
     let built: usize = vs.variables().values().map(Tensor::numel).sum();

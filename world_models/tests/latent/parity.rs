@@ -51,7 +51,14 @@ fn model(fixture: &Fixture, dynamics: Dynamics, scale: RewardScale) -> (nn::VarS
     let (latent, tasks) = (argument("latent_dim"), embedded(fixture).is_some());
     let two_hot = TwoHot { bins: 21, limit: 10.0, loss: RewardLoss::SquaredError, scale };
     let reward = if tasks { RewardHead::TwoHot(two_hot) } else { RewardHead::Scalar };
-    let config = LatentConfig { latent, units: vec![32, 28], encoder_units: vec![20], dynamics, reward };
+    let config = LatentConfig {
+        latent,
+        units: vec![32, 28],
+        encoder_units: vec![20],
+        dynamics,
+        reward,
+        ..LatentConfig::default()
+    };
     let vs = nn::VarStore::new(Device::Cpu);
     let more = if tasks { SIZES[2] } else { 0 };
     let model = LatentModel::new(&vs.root(), &config, argument("obs_dim") + more, argument("act_dim") + more, Seed(0));
