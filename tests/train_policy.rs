@@ -76,6 +76,14 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
             "train pwm --env ant --out run --set pwm.model_training.batch=0",
             "pwm.model_training.batch = 0: out of range",
         ),
+        (
+            "train pwm --env ant --out run --set pwm.model_training.unroll=5",
+            "pwm.model_training.unroll = 5: out of range; allowed: 4",
+        ),
+        (
+            "train pwm --env ant --out run --set pwm.model_training.unroll=9999999999999",
+            "pwm.model_training.unroll = 9999999999999: out of range; allowed: 1..=16",
+        ),
         ("train pwm --env ant --out run --set shac.num_envs=4", "shac"),
         (
             "train pwm --env ant --out run --set pwm.model_training.pretraining_updates=5",
@@ -128,6 +136,7 @@ fn every_shipped_preset_is_a_configuration() {
         ("shac", "hopper", "hopper"),
         ("shac", "cartpole", "cartpole-swing-up"),
         ("pwm", "ant", "ant"),
+        ("pwm", "hopper_published", "hopper"),
         ("pwm", "hopper", "hopper"),
         ("pwm", "cartpole", "cartpole-swing-up"),
         ("dream", "tiny", "mnist-world-track"),

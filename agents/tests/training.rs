@@ -72,7 +72,13 @@ fn a_run_inside_a_model_goes_on_to_the_same_bits() {
     flow["window_end"] = json!("faithful");
     flow["normalise_rewards"] = json!("no");
     flow["model"]["dynamics"] = json!({"kind": "flow", "solver": "euler", "starts": "teacher_forced"});
-    for pwm in [plain, flow] {
+    let mut real = plain.clone();
+    real["rollouts"] = json!("real");
+    real["model"]["normalise_observations"] = json!(true);
+    real["model"]["normalise_latents"] = json!(true);
+    real["model_training"]["unroll"] = json!(2);
+    real["critic"]["input_noise"] = json!(0.1);
+    for pwm in [plain, flow, real] {
         let steps = goes_on_to_the_same_bits(&config_of("pwm", "Hopper-v0", &pwm));
         assert!(steps.contains("train/model_reward_loss"), "nothing was learned: {steps}");
     }

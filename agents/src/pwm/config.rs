@@ -155,7 +155,7 @@ impl ModelTraining {
 
     fn limits(&self, horizon: usize) -> Vec<Limit> {
         let unroll = self.unroll(horizon);
-        let part = (1..=unroll).rev().find(|&part| horizon.is_multiple_of(part)).unwrap_or(1) as i128;
+        let part = (1..=unroll.min(horizon)).rev().find(|&part| horizon.is_multiple_of(part)).unwrap_or(1) as i128;
         let own = [
             Limit::whole("unroll", unroll as i128, 1..=horizon as i128).because("a part of the horizon"),
             Limit::whole("unroll", unroll as i128, part..=part).because("the horizon in equal parts"),
