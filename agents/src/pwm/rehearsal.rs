@@ -28,7 +28,8 @@ impl Rehearsal {
     /// If there cannot be so many rows.
     pub fn new(dynamics: Dynamics, numbers: Numbers, rows: usize, horizon: usize) -> Result<Self, TrainError> {
         let model = LatentConfig { dynamics, ..LatentConfig::default() };
-        let mut config = PwmConfig { num_envs: rows, horizon, model, numbers, ..PwmConfig::default() };
+        let mut config =
+            PwmConfig { num_envs: rows, horizon, model, numbers, diagnosis_rollouts: 0, ..PwmConfig::default() };
         config.critic.numbers = numbers;
         let vector = VectorConfig { num_envs: rows, ..VectorConfig::default() };
         let envs = find("ant")?.make(&json!({}), &vector)?;

@@ -1,0 +1,151 @@
+//! Of a run's parts: gradients, what is learned when, and what a policy is shown.
+
+use super::*;
+use crate::moments::EPSILON;
+use envs::registry::find;
+use envs::vector::{AutoresetMode, VectorConfig};
+use serde_json::json;
+use tch::Kind;
+use world_models::dream::Dream as _;
+use world_models::mlp::gradient;
+
+fn run(more: &Value) -> Pwm {
+    let mut config = json!({"num_envs": 6, "horizon": 5,
+        "model": {"latent": 16, "units": [24], "encoder_units": [16]},
+        "model_training": {"batch": 10, "updates": 2, "first_updates": 3},
+        "actor": {"hidden": [16, 8]}, "critic": {"hidden": [16], "passes": 2, "minibatches": 2}});
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let config = PwmConfig::deserialize(&config).unwrap();
+    let vector =
+        VectorConfig { num_envs: config.num_envs, autoreset: AutoresetMode::SameStep, ..VectorConfig::default() };
+    let envs = find("hopper").unwrap().make(&json!({}), &vector).unwrap();
+    Pwm::new(&config, Seed(5), envs).unwrap()
+}
+
+/// Where the actor sees latents with gradient, its own is that of differences of what it lowers; where it does not, credit
+/// through what it sees is missing.
+#[test]
+fn the_actor_s_gradient_is_that_of_the_objective() {
+    for (dynamics, detach) in [
+        (json!({"kind": "mlp"}), false),
+        (json!({"kind": "flow", "solver": "euler"}), false),
+        (json!({"kind": "mlp"}), true),
+    ] {
+        let model = json!({"latent": 16, "units": [24], "encoder_units": [16], "dynamics": dynamics});
+        let mut pwm = run(&json!({"detach": detach, "model": model}));
+        tch::manual_seed(3);
+        for mut weight in pwm.model_weights.variables().into_values() {
+            let noise = weight.randn_like() * 0.5;
+            let _ = tch::no_grad(|| weight.g_add_(&noise));
+        }
+        let observations = Tensor::randn([6, 11], (Kind::Float, Device::Cpu));
+        let ready = pwm.model.ready(pwm.config.numbers);
+        let objective = |pwm: &mut Pwm| {
+            pwm.state.returns = Moments::new(1);
+            let window = pwm.dream(&ready, &observations);
+            let objective = pwm.config.objective();
+            pwm.agent.pull_back(objective, &mut pwm.state.returns, window).loss
+        };
+        let mut furthest = 0.0f64;
+        for (name, parameter) in pwm.agent.actor_weights.variables().into_iter().collect::<Named>() {
+            let place = parameter.detach().flatten(0, -1).get(0);
+            let mut moved = |by: f64| {
+                let _ = place.shallow_clone().g_add_scalar_(by);
+                let found = objective(&mut pwm);
+                let _ = place.shallow_clone().g_add_scalar_(-by);
+                found
+            };
+            let expected = (moved(1e-3) - moved(-1e-3)) / 2e-3;
+            objective(&mut pwm);
+            let deviation = (pwm.state.returns.variance[0] + EPSILON).sqrt();
+            let found = gradient(&parameter).flatten(0, -1).double_value(&[0]) * deviation;
+            let error = (found - expected).abs() / expected.abs().max(0.05);
+            assert!(detach || error < 3e-2, "{name}: {found}, not {expected}");
+            furthest = furthest.max(error);
+        }
+        assert!(!detach || furthest > 0.05, "nothing is missing");
+    }
+}
+
+#[test]
+fn a_state_that_is_not_finite_ends_its_own_env_and_is_not_learned_from() {
+    let mut pwm = run(&json!({}));
+    pwm.epoch().unwrap();
+    let mut snapshot = serde_json::to_value(pwm.envs.snapshot()).unwrap();
+    snapshot["rows"][2]["env"]["state"][9] = json!(1e30);
+    pwm.envs.restore(&serde_json::from_value(snapshot).unwrap()).unwrap();
+    let (report, wrong) = pwm.epoch().unwrap();
+    assert_eq!((wrong, pwm.state.broken_steps), (None, 1));
+    // That step, and the reset that came instead of the next one.
+    assert_eq!(report.terminated, 2);
+    for _ in 0..20 {
+        assert_eq!(pwm.epoch().unwrap().1, None);
+    }
+    assert!(!pwm.replay.is_empty() && pwm.state.broken_steps == 1);
+    assert!(pwm.replay.tensors().values().all(|rows| rows.isfinite().all().int64_value(&[]) == 1));
+}
+
+/// Nothing is learned before an episode has ended; then the model first.
+#[test]
+fn learning_begins_with_the_first_episode() {
+    let mut pwm = run(&json!({}));
+    let (first, _) = pwm.epoch().unwrap();
+    assert_eq!((first.model, pwm.state.batches), (None, 0));
+    while pwm.state.batches == 0 {
+        pwm.epoch().unwrap();
+    }
+    assert_eq!((pwm.state.batches, pwm.agent.updates()[0]), (3, 1));
+    let before: Vec<Tensor> = pwm.model_weights.variables().into_values().map(|weight| weight.copy()).collect();
+    pwm.epoch().unwrap();
+    assert_eq!((pwm.state.batches, pwm.agent.updates()), (5, [2, 8]));
+    assert!(pwm.model_weights.variables().into_values().zip(before).any(|(now, before)| now != before));
+}
+
+/// Where rollouts are real, latents are those of what the envs have shown; where they are imagined, after a first window, they are not.
+#[test]
+fn latents_of_a_window_are_real_or_imagined() {
+    for (rollouts, real) in [("real", true), ("imagined", false)] {
+        let mut pwm = run(&json!({"rollouts": rollouts}));
+        let ready = pwm.model.ready(pwm.config.numbers);
+        let (window, _) = pwm.play(&ready).unwrap();
+        let now = ready.encode(&Tensor::from_slice(&pwm.state.obs).view([6, 11]));
+        assert_eq!(window.dream.seen().allclose(&now, 1e-5, 1e-6, false), real);
+        // What steps led to is foreseen all the same.
+        assert!(!window.ends().narrow(0, 24, 6).allclose(&now, 1e-5, 1e-6, false));
+    }
+}
+
+/// A policy sees latents around zero, of deviation one, wherever the encoder puts them.
+#[test]
+fn latents_are_normalised_for_the_policy() {
+    let model = json!({"latent": 16, "units": [24], "encoder_units": [16], "normalise_latents": true});
+    let mut pwm = run(&json!({"model": model, "model_training": {"batch": 10, "updates": 2, "first_updates": 300}}));
+    while pwm.agent.updates()[0] < 20 {
+        pwm.epoch().unwrap();
+    }
+    let batch = pwm.replay.sample(100, &mut stream(Seed(1), Purpose::Latents, 0));
+    let ready = pwm.model.ready(pwm.config.numbers);
+    let shown = ready.shown(&ready.encode(&batch.observations.flatten(0, 1)));
+    let mean = shown.mean_dim([0i64].as_slice(), false, Kind::Float).abs().max().double_value(&[]);
+    let variance = shown.var_dim([0i64].as_slice(), false, false).mean(Kind::Float).double_value(&[]);
+    assert!(mean < 1.0 && (0.5..2.0).contains(&variance), "{mean}, {variance}");
+}
+
+/// A reward that nobody has learned has no slope; the more it is learned, the more the slopes are those of the simulator.
+#[test]
+fn slopes_of_a_model_that_has_learned_are_those_of_the_simulator() {
+    let model = json!({"latent": 64, "units": [64], "encoder_units": [64], "normalise_observations": true});
+    let training = json!({"batch": 16, "updates": 1, "first_updates": 1, "learning_rate": 1e-3, "unroll": 1});
+    let mut pwm = run(&json!({"model": model, "model_training": training, "rollouts": "real"}));
+    let agreement = |pwm: &mut Pwm| {
+        let ready = pwm.model.ready(pwm.config.numbers);
+        pwm.diagnose(&ready).agreement
+    };
+    assert_eq!(agreement(&mut pwm), None);
+    for _ in 0..40 {
+        pwm.epoch().unwrap();
+    }
+    pwm.train_model(1500).unwrap();
+    let found = agreement(&mut pwm).unwrap();
+    assert!((0.6..1.0).contains(&found), "{found}");
+}
