@@ -84,6 +84,11 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
             "train pwm --env ant --out run --set pwm.model_training.unroll=9999999999999",
             "pwm.model_training.unroll = 9999999999999: out of range; allowed: 1..=16",
         ),
+        (
+            "train pwm --env ant --out run --set pwm.model_training.pretraining_learning_rate=0",
+            "pwm.model_training.pretraining_learning_rate = 0: out of range",
+        ),
+        ("train pwm --env ant --out run --set pwm.model.shown=pictures", "allowed: latents, observations, projected"),
         ("train pwm --env ant --out run --set shac.num_envs=4", "shac"),
         (
             "train pwm --env ant --out run --set pwm.model_training.pretraining_updates=5",

@@ -98,7 +98,7 @@ impl Eyes {
                 } else {
                     seen
                 };
-                let shown = model.shown(&now);
+                let shown = model.shown(&now).0;
                 chunks[chunk][0] = now;
                 Some(shown)
             }

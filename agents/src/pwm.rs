@@ -117,7 +117,7 @@ pub(crate) fn opened(
     sizes: [i64; 2],
 ) -> Result<(Agent, nn::VarStore, LatentModel), CheckpointError> {
     checkpoint.expect_parameters(config.parameters(sizes))?;
-    let agent = Agent::new(&config.actor, &config.critic, Seed(0), [config.model.latent, sizes[1]]);
+    let agent = Agent::new(&config.actor, &config.critic, Seed(0), [config.model.features(sizes[0]), sizes[1]]);
     let (weights, model) = model(config, Seed(0), sizes);
     checkpoint.load_model(&agent.model().into_iter().chain(weights.variables()).collect())?;
     Ok((agent, weights, model))
@@ -137,7 +137,7 @@ impl Pwm {
             return Err(EnvError::NoVectors { env: spec.id.clone() });
         }
         let sizes = [o as i64, a as i64];
-        let agent = Agent::new(&config.actor, &config.critic, seed, [config.model.latent, sizes[1]]);
+        let agent = Agent::new(&config.actor, &config.critic, seed, [config.model.features(sizes[0]), sizes[1]]);
         let (model_weights, model) = model(config, seed, sizes);
         let model_adam = Adam::new(&model_weights, config.model_training.adam);
         let vector = VectorConfig { num_envs: rows, ..VectorConfig::default() };
@@ -205,8 +205,10 @@ impl Pwm {
             self.remember(&actions);
             let anew: Vec<usize> = (0..rows).filter(|&row| courses[row] != Course::On).collect();
             if self.config.rollouts == Rollouts::Real {
-                window.dream.observe(&as_tensor(&self.state.obs));
-            } else if !anew.is_empty() {
+                let led_to = as_tensor(floats(self.out.final_obs())).nan_to_num(0.0, 0.0, 0.0);
+                window.correct(|dream| dream.correct(&led_to));
+            }
+            if !anew.is_empty() {
                 let obs: Vec<f32> =
                     anew.iter().flat_map(|row| &self.state.obs[row * o..(row + 1) * o]).copied().collect();
                 let anew: Vec<i64> = anew.iter().map(|&row| row as i64).collect();
@@ -271,12 +273,11 @@ impl Pwm {
         self.model.rescale_latents(&moments.mean, 1.0 / (variance + EPSILON).sqrt());
     }
 
-    /// Updates of the model; their means. It stops at the first that is not finite.
-    fn train_model(&mut self, updates: u64) -> Result<ModelReport, NotFinite> {
+    /// Updates of the model, the k-th at `rate(k)`; their means. It stops at the first that is not finite.
+    fn train_model(&mut self, updates: u64, rate: impl Fn(u64) -> f64) -> Result<ModelReport, NotFinite> {
         let training = &self.config.model_training;
-        let rate = self.config.schedule().rate(training.learning_rate, self.state.epoch);
         let (mut dynamics_loss, mut reward_loss, mut gradient) = (0.0, 0.0, 0.0);
-        for _ in 0..updates {
+        for update in 0..updates {
             let rng = &mut stream(self.seed, Purpose::Replay, self.state.batches);
             self.state.batches += 1;
             let mut batch = self.replay.sample(training.batch, rng);
@@ -304,11 +305,11 @@ impl Pwm {
             adam.zero_grad();
             let losses = self.model.learn(&batch, self.config.gamma, self.config.numbers, times.as_ref());
             let norm = adam.gradient_norm();
-            let loss = losses.dynamics + losses.reward;
+            let loss = losses.dynamics + losses.reward + losses.decoding;
             if !(loss.is_finite() && norm.is_finite()) {
                 return Err(NotFinite { what: "the model's loss or the norm of its gradient", value: loss });
             }
-            adam.step(rate, norm);
+            adam.step(rate(update), norm);
             dynamics_loss += losses.dynamics / updates as f64;
             reward_loss += losses.reward / updates as f64;
             gradient += norm / updates as f64;
@@ -355,13 +356,14 @@ impl Learner for Pwm {
         let terminated = window.courses.iter().filter(|&&course| course == Course::Terminated).count();
         let mut report = Report { reward, terminated, diagnosis, ..self.report() };
         let training = &self.config.model_training;
+        let rate = self.config.schedule().rate(training.learning_rate, self.state.epoch);
         let updates = if self.state.batches == 0 { training.first_updates } else { training.updates };
         // Until an episode has ended there is nothing that a model could have learned.
         let done = if self.replay.is_empty() {
             Ok(())
         } else {
             self.train_policy(window, true, &mut report)
-                .and_then(|()| self.train_model(updates).map(|found| report.model = Some(found)))
+                .and_then(|()| self.train_model(updates, |_| rate).map(|found| report.model = Some(found)))
         };
         let wrong = done.err();
         self.state.epoch += 1;
@@ -414,8 +416,9 @@ impl Learner for Pwm {
         if other.env.id != self.envs.spec().id {
             return Err(differs(format!("it is of {}, not of {}", other.env.id, self.envs.spec().id)));
         }
-        // How a policy sees latents is not the model's.
-        let theirs = LatentConfig { normalise_latents: self.config.model.normalise_latents, ..config.model.clone() };
+        // How a policy sees latents is not the model's, and a readout of observations can be learned anew.
+        let LatentConfig { normalise_latents, shown, .. } = self.config.model;
+        let theirs = LatentConfig { normalise_latents, shown, ..config.model.clone() };
         if theirs != self.config.model {
             return Err(differs(format!("{:?}, not {:?}", config.model, self.config.model)));
         }
@@ -447,7 +450,10 @@ impl Learner for Pwm {
     }
 
     fn pretrain(&mut self, updates: u64) -> Result<ModelReport, NotFinite> {
-        let report = self.train_model(updates)?;
+        let [done, of] = self.pretrained();
+        let ModelTraining { learning_rate: last, pretraining_learning_rate: first, .. } = self.config.model_training;
+        let fall = first.map_or(0.0, |first| first - last);
+        let report = self.train_model(updates, |update| last + fall * (1.0 - (done + update) as f64 / of as f64))?;
         self.state.pretrained += updates;
         Ok(report)
     }

@@ -1,6 +1,6 @@
 //! A window of steps of a policy in a dream: how it goes, and the way back through it to the actor.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use world_models::dream::Dream;
 
 use crate::actor::{Actor, ActorTape};
@@ -45,6 +45,14 @@ impl<D: Dream> Window<D> {
         actions
     }
 
+    /// The latest step has led elsewhere than was foreseen.
+    pub fn correct(&mut self, led_to: impl FnOnce(&mut D)) {
+        led_to(&mut self.dream);
+        if let Some(end) = self.ends.last_mut() {
+            *end = self.dream.seen();
+        }
+    }
+
     /// A window in which no episode ends.
     pub fn dreamt(mut self, actor: &Actor, noises: impl Iterator<Item = Tensor>) -> Self {
         for noise in noises {
@@ -72,19 +80,19 @@ impl<D: Dream> Window<D> {
     /// the dream has been given that with respect to rewards. A row whose episode ended after a step began the next one elsewhere, so
     /// nothing comes back from there.
     pub fn pull_back(mut self, actor: &Actor, ends: &Tensor) -> Back {
-        let [rows, features] = [self.rows() as i64, self.begins[0].size()[1]];
-        let mut onward = Tensor::zeros([rows, features], (Kind::Float, Device::Cpu));
+        let rows = self.rows() as i64;
+        // With respect to what the actor saw before the step after.
+        let mut of_seen: Option<Tensor> = None;
         let mut lengths = Vec::new();
         for t in (0..self.tapes.len()).rev() {
             let courses = &self.courses[t * rows as usize..(t + 1) * rows as usize];
             let goes_on: Vec<f32> = courses.iter().map(|&course| f32::from(u8::from(course == Course::On))).collect();
-            let bar = onward * Tensor::from_slice(&goes_on).unsqueeze(1) + ends.narrow(0, t as i64 * rows, rows);
-            let (of_seen, of_actions) = self.dream.pull_back(&bar);
+            let on = Tensor::from_slice(&goes_on).unsqueeze(1);
+            let of_end = ends.narrow(0, t as i64 * rows, rows);
+            let bar = of_seen.take().map_or_else(|| of_end.shallow_clone(), |of_seen| of_seen * &on + &of_end);
+            let of_actions = self.dream.pull_back(&bar, &on);
             lengths.push(of_actions.square().sum(Kind::Double).double_value(&[]).sqrt());
-            onward = of_seen;
-            if let Some(bar) = actor.pull_back(&mut self.tapes[t], &of_actions, !self.detach) {
-                onward += bar;
-            }
+            of_seen = actor.pull_back(&mut self.tapes[t], &of_actions, !self.detach);
         }
         actor.gather(self.tapes);
         lengths.reverse();

@@ -78,7 +78,11 @@ fn a_run_inside_a_model_goes_on_to_the_same_bits() {
     real["model"]["normalise_latents"] = json!(true);
     real["model_training"]["unroll"] = json!(2);
     real["critic"]["input_noise"] = json!(0.1);
-    for pwm in [plain, flow, real] {
+    let mut projected = real.clone();
+    projected["model"]["shown"] = json!("projected");
+    let mut read = plain.clone();
+    read["model"]["shown"] = json!("observations");
+    for pwm in [plain, flow, real, projected, read] {
         let steps = goes_on_to_the_same_bits(&config_of("pwm", "Hopper-v0", &pwm));
         assert!(steps.contains("train/model_reward_loss"), "nothing was learned: {steps}");
     }

@@ -24,8 +24,9 @@ pub trait Dream {
     fn pull_back_rewards(&mut self, bar: &Tensor);
 
     /// The way back through the latest step that is left, given the gradient with respect to what was seen after it, `[N, F]`: with
-    /// respect to what was seen before it, `[N, F]`, and to its actions, `[N, A]`.
-    fn pull_back(&mut self, bar: &Tensor) -> (Tensor, Tensor);
+    /// respect to its actions, `[N, A]`. What later steps have left for the belief goes in too, in rows that are `on`, `[N, 1]`, by their
+    /// factor: 0 where the dream began anew after the step, 1 elsewhere.
+    fn pull_back(&mut self, bar: &Tensor, on: &Tensor) -> Tensor;
 }
 
 /// How actions in `-1..=1` are those that a model takes.
@@ -137,7 +138,7 @@ impl Dream for Taped<'_> {
         self.of_rewards = Some(of_seen.squeeze_dim(0));
     }
 
-    fn pull_back(&mut self, bar: &Tensor) -> (Tensor, Tensor) {
+    fn pull_back(&mut self, bar: &Tensor, on: &Tensor) -> Tensor {
         let Step { leaves, actions, next, seen } = self.steps.pop().expect("a step that is left");
         let rows = seen.size()[0];
         let bar = match &self.of_rewards {
@@ -147,14 +148,16 @@ impl Dream for Taped<'_> {
         let gradients = tch::with_grad(|| {
             // Whatever does not depend on an input has a gradient of zero with respect to it.
             let zero = leaves.iter().map(|(_, leaf)| leaf).chain([&actions]).map(|input| input.sum(Kind::Float) * 0.0);
-            let through_belief = self.onward.iter().map(|(name, bar)| (next.part(name) * bar).sum(Kind::Float));
+            let through_belief = self.onward.iter().map(|(name, bar)| {
+                let each = (next.part(name) * bar).view([rows, -1]);
+                (each * on).sum(Kind::Float)
+            });
             let total = zero.chain(through_belief).fold((&seen * bar).sum(Kind::Float), |sum, more| sum + more);
             let inputs: Vec<&Tensor> = leaves.iter().map(|(_, leaf)| leaf).chain([&actions]).collect();
             Tensor::run_backward(&[total], &inputs, false, false)
         });
         let mut gradients = gradients.into_iter();
         self.onward = leaves.iter().map(|(name, _)| *name).zip(gradients.by_ref()).collect();
-        let of_actions = gradients.next().expect("one for each input");
-        (seen.zeros_like(), of_actions)
+        gradients.next().expect("one for each input")
     }
 }

@@ -9,13 +9,14 @@ pub mod config;
 pub mod dream;
 pub mod dynamics;
 pub mod reward;
+pub mod shown;
 
 use simulators::rng::{Purpose, Seed, stream};
 use tch::{Kind, Tensor, nn};
 
 use crate::mlp::passes::{Gradients, Passes};
 use crate::mlp::{Activation, Between, Mlps, Numbers, Shape, Start};
-pub use config::{Dynamics, FlowConfig, LatentConfig, Starts, Times};
+pub use config::{Dynamics, FlowConfig, LatentConfig, Shown, Starts, Times};
 use dynamics::Ready as ReadyDynamics;
 use reward::Ready as ReadyReward;
 
@@ -29,6 +30,7 @@ pub struct LatentModel {
     /// One, but for residual dynamics.
     dynamics: Vec<Mlps>,
     reward: Mlps,
+    decoder: Option<Mlps>,
 }
 
 /// The networks ready to be run, with the weights of now.
@@ -40,6 +42,9 @@ pub struct Ready {
     pub dynamics: ReadyDynamics,
     /// Latents and actions to rewards.
     pub reward: ReadyReward,
+    /// Latents to observations as the encoder is given them.
+    decoder: Option<Passes>,
+    projects: bool,
 }
 
 /// What columns are normalised by; kept with the weights, though not trained.
@@ -115,6 +120,8 @@ pub struct Losses {
     pub dynamics: f64,
     /// Mean over steps of the discounted mean squared error of rewards, or of the cross-entropy of their bins.
     pub reward: f64,
+    /// Mean squared error of observations read from latents, those that were imagined too; 0 where they are not.
+    pub decoding: f64,
 }
 
 impl LatentModel {
@@ -125,7 +132,7 @@ impl LatentModel {
         let made = |name: &str, index: u64, shape: &Shape| {
             Mlps::new(&(path / name), 1, shape, Start::Normal, &mut stream(seed, Purpose::Weights, index))
         };
-        let Shapes { encoder, before, dynamics, reward } = shapes(config, inputs, actions);
+        let Shapes { encoder, before, dynamics, reward, decoder } = shapes(config, inputs, actions);
         // A name and a stream for each: those of the last are the same whatever comes before it.
         let before = before.iter().enumerate().map(|(k, shape)| made(&format!("before_{k}"), 5 + k as u64, shape));
         let model = Self {
@@ -135,6 +142,7 @@ impl LatentModel {
             encoder: made("encoder", 2, &encoder),
             dynamics: before.chain([made("dynamics", 3, &dynamics)]).collect(),
             reward: made("reward", 4, &reward),
+            decoder: decoder.map(|shape| made("decoder", 101, &shape)),
         };
         let _ = tch::no_grad(|| model.reward.last_weight().zero_());
         model
@@ -149,6 +157,8 @@ impl LatentModel {
             encoder: self.encoder.passes(numbers),
             dynamics: ReadyDynamics::new(self.config.dynamics, self.passes_of_dynamics(numbers)),
             reward: ReadyReward::new(self.config.reward, self.reward.passes(numbers)),
+            decoder: self.decoder.as_ref().map(|network| network.passes(numbers)),
+            projects: self.config.shown == Shown::Projected,
         }
     }
 
@@ -177,7 +187,7 @@ impl LatentModel {
         self.dynamics.iter().map(|network| network.passes(numbers)).collect()
     }
 
-    /// Adds the gradients of the training loss, `(dynamics + reward) / T`, to those of the parameters. Where dynamics are a
+    /// Adds the gradients of the training loss, `(dynamics + reward + decoding) / T`, to those of the parameters. Where dynamics are a
     /// flow, `times` `[T, B]` are those at which velocities are matched.
     ///
     /// Targets of latents are what the encoder makes of the observations, without gradient; the rollout begins with what it
@@ -190,8 +200,9 @@ impl LatentModel {
         tch::no_grad(|| {
             let [horizon, rows, _] = sizes(&batch.actions);
             let ready = self.ready(numbers);
-            let (first, mut encoder_run) = ready.encoder.run(&ready.normalised(&batch.observations.narrow(0, 0, 1)));
-            let targets = ready.encode(&batch.observations.narrow(0, 1, horizon).flatten(0, 1));
+            let observations = ready.normalised(&batch.observations);
+            let (first, mut encoder_run) = ready.encoder.run(&observations.narrow(0, 0, 1));
+            let targets = ready.encoder.run(&observations.narrow(0, 1, horizon).flatten(0, 1).unsqueeze(0)).0;
             let targets = targets.view([horizon, rows, self.config.latent]);
             let mut latents = vec![first.squeeze_dim(0)];
             let mut steps = Vec::new();
@@ -219,13 +230,29 @@ impl LatentModel {
             } else {
                 Matched::latents(&latents, &targets, &discounts)
             };
+            let decoded = ready.decoder.as_ref().zip(self.decoder.as_ref()).map(|(passes, network)| {
+                let (found, mut run) = passes.run(&latents.flatten(0, 1).unsqueeze(0));
+                let error = found.view_as(&observations) - &observations;
+                let (loss, numbers) = (error.square().mean(Kind::Double).double_value(&[]), error.numel() as f64);
+                let bar = error * (2.0 / (numbers * over));
+                let bar = run.pull_back(&bar.flatten(0, 1).unsqueeze(0), true).expect("it was wanted");
+                network.add(run.gradients());
+                (loss, bar.view_as(&latents))
+            });
+            let (decoding, of_decoded) = decoded.unzip();
             let mut onward = latents.get(0).zeros_like();
+            if let Some(bars) = &of_decoded {
+                let _ = onward.g_add_(&bars.get(horizon));
+            }
             for (t, step) in steps.iter_mut().enumerate().rev() {
                 if let Some(ends) = &matched.ends {
                     let _ = onward.g_add_(&ends.get(t as i64));
                 }
                 onward = step.pull_back(&onward).0;
                 let _ = onward.g_add_(&of_latents.get(t as i64));
+                if let Some(bars) = &of_decoded {
+                    let _ = onward.g_add_(&bars.get(t as i64));
+                }
                 if let Some(starts) = &matched.starts {
                     let _ = onward.g_add_(&starts.get(t as i64));
                 }
@@ -239,7 +266,7 @@ impl LatentModel {
             if let Some(gradients) = matched.gradients {
                 self.dynamics[0].add(gradients);
             }
-            Losses { dynamics: matched.loss, reward }
+            Losses { dynamics: matched.loss, reward, decoding: decoding.unwrap_or(0.0) }
         })
     }
 }
@@ -310,11 +337,6 @@ impl Ready {
             .as_ref()
             .map_or_else(|| observations.shallow_clone(), |scales| scales.applied(observations).clamp(-CLIP, CLIP))
     }
-
-    /// What a policy is given of latents `[B, L]`.
-    pub fn shown(&self, latents: &Tensor) -> Tensor {
-        self.of_latents.as_ref().map_or_else(|| latents.shallow_clone(), |scales| scales.applied(latents))
-    }
 }
 
 /// Shapes of the networks.
@@ -324,6 +346,7 @@ struct Shapes {
     before: Vec<Shape>,
     dynamics: Shape,
     reward: Shape,
+    decoder: Option<Shape>,
 }
 
 fn shapes(config: &LatentConfig, inputs: i64, actions: i64) -> Shapes {
@@ -346,14 +369,20 @@ fn shapes(config: &LatentConfig, inputs: i64, actions: i64) -> Shapes {
         before: vec![shape([&[dynamics], units, &latent], None); before],
         dynamics: shape([&[dynamics], units, &latent], last),
         reward: shape([&[config.latent + actions], units, &[config.reward.outputs()]], None),
+        decoder: (config.shown != Shown::Latents).then(|| shape([&latent, &[inputs], &[]], None)),
     }
 }
 
 /// Trainable numbers of a model from `inputs` observed numbers and `actions`.
 #[must_use]
 pub fn parameters(config: &LatentConfig, inputs: i64, actions: i64) -> u64 {
-    let Shapes { encoder, before, dynamics, reward } = shapes(config, inputs, actions);
-    [&encoder, &dynamics, &reward].into_iter().chain(&before).map(Shape::parameters).fold(0, u64::saturating_add)
+    let Shapes { encoder, before, dynamics, reward, decoder } = shapes(config, inputs, actions);
+    [&encoder, &dynamics, &reward]
+        .into_iter()
+        .chain(&decoder)
+        .chain(&before)
+        .map(Shape::parameters)
+        .fold(0, u64::saturating_add)
 }
 
 fn sizes(tensor: &Tensor) -> [i64; 3] {

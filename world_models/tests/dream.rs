@@ -34,18 +34,32 @@ fn agrees<'a>(begin: &dyn Fn() -> Box<dyn Dream + 'a>) {
     let (of_rewards, of_features) = (random(&[STEPS, ROWS], 2), random(&[STEPS, ROWS, features], 3));
     let weights = [&of_rewards, &of_features];
 
-    let mut dream = begin();
-    worth(dream.as_mut(), &actions, weights);
-    dream.pull_back_rewards(&of_rewards.flatten(0, -1));
-    let mut onward = of_features.get(0).zeros_like();
-    let mut gradients = Vec::new();
-    for t in (0..STEPS).rev() {
-        let (of_seen, of_actions) = dream.pull_back(&(onward + of_features.get(t)));
-        onward = of_seen;
-        gradients.push(of_actions);
-    }
-    gradients.reverse();
-    let gradient = Tensor::stack(&gradients, 0);
+    let gradient = |[of_rewards, of_features]: [&Tensor; 2], cut: Option<i64>| {
+        let mut dream = begin();
+        worth(dream.as_mut(), &actions, [of_rewards, of_features]);
+        dream.pull_back_rewards(&of_rewards.flatten(0, -1));
+        let mut gradients = Vec::new();
+        for t in (0..STEPS).rev() {
+            let on = Tensor::ones([ROWS, 1], (Kind::Float, Device::Cpu));
+            if cut == Some(t) {
+                let _ = on.get(1).fill_(0.0);
+            }
+            gradients.push(dream.pull_back(&of_features.get(t), &on));
+        }
+        gradients.reverse();
+        Tensor::stack(&gradients, 0)
+    };
+    // Where a row begins anew after a step, nothing comes back from later ones.
+    let early = weights.map(|weights| {
+        let early = weights.copy();
+        let _ = early.narrow(0, 2, STEPS - 2).select(1, 1).zero_();
+        early
+    });
+    let (cut, expected) =
+        (gradient(weights, Some(1)).narrow(0, 0, 2), gradient(early.each_ref(), None).narrow(0, 0, 2));
+    assert!(cut.allclose(&expected, 1e-4, 1e-6, false));
+    let gradient = gradient(weights, None);
+    assert!(!cut.allclose(&gradient.narrow(0, 0, 2), 1e-4, 1e-6, false));
     for place in [[0, 0, 0], [0, 2, 1], [1, 1, 0], [3, 0, 1]] {
         let moved = |by: f64| {
             let moved = actions.copy();

@@ -26,8 +26,10 @@ pub struct ModelTraining {
     pub updates: u64,
     /// Updates of the first epoch that has an episode to learn from, if there were none before.
     pub first_updates: u64,
-    /// Updates before the first epoch, on the episodes of a dataset, at the first learning rate.
+    /// Updates before the first epoch, on the episodes of a dataset.
     pub pretraining_updates: u64,
+    /// Learning rate at the first of them, from which it falls along a line to that of the epochs; the same as there, where nothing is said.
+    pub pretraining_learning_rate: Option<f64>,
     /// The optimiser.
     pub adam: AdamConfig,
 }
@@ -41,6 +43,7 @@ impl Default for ModelTraining {
             updates: 8,
             first_updates: 1000,
             pretraining_updates: 0,
+            pretraining_learning_rate: None,
             adam: AdamConfig { clip_norm: 20.0, ..AdamConfig::default() },
         }
     }
@@ -165,7 +168,11 @@ impl ModelTraining {
             Limit::whole("first_updates", self.first_updates.into(), 1..=1_000_000),
             Limit::whole("pretraining_updates", self.pretraining_updates.into(), 0..=MANY),
         ];
-        own.into_iter().chain(self.adam.limits().into_iter().map(|limit| limit.within("adam"))).collect()
+        let pretraining = self.pretraining_learning_rate.map(|rate| positive("pretraining_learning_rate", rate));
+        own.into_iter()
+            .chain(pretraining)
+            .chain(self.adam.limits().into_iter().map(|limit| limit.within("adam")))
+            .collect()
     }
 }
 
@@ -193,10 +200,10 @@ impl PwmConfig {
     /// Trainable numbers for `inputs` observed numbers and `actions`.
     #[must_use]
     pub fn parameters(&self, [inputs, actions]: [i64; 2]) -> u64 {
-        let latent = self.model.latent;
+        let features = self.model.features(inputs);
         latent::parameters(&self.model, inputs, actions)
-            + self.actor.parameters(latent, actions)
-            + self.critic.parameters(latent)
+            + self.actor.parameters(features, actions)
+            + self.critic.parameters(features)
     }
 
     /// About how many bytes a run takes, for `inputs` observed numbers and `actions`: what the ways back through a window and

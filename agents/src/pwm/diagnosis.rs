@@ -5,7 +5,7 @@ use envs::batch::StepBatch;
 use envs::buffer::Buffer;
 use envs::differentiable::StepBars;
 use simulators::rng::{Purpose, Rng, stream};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use world_models::dream::Dream as _;
 use world_models::latent::Ready;
 use world_models::latent::dream::LatentDream;
@@ -78,7 +78,7 @@ impl Pwm {
             dream.act(&actions);
             truth.step(&Buffer::F32(floats_of(&actions)), &mut out).ok()?;
             if self.config.rollouts == Rollouts::Real {
-                dream.observe(&as_tensor(floats(out.final_obs())));
+                dream.correct(&as_tensor(floats(out.final_obs())));
             }
             let discount = self.config.gamma.powi(t as i32) as f32;
             bars.push(alive.iter().map(|&alive| if alive { discount } else { 0.0 }).collect::<Vec<_>>());
@@ -88,12 +88,12 @@ impl Pwm {
         }
         let _ = dream.rewards();
         dream.pull_back_rewards(&Tensor::from_slice(&bars.concat()));
-        let mut onward = dream.seen().zeros_like();
+        let (nothing, everywhere) =
+            (dream.seen().zeros_like(), Tensor::ones([rows as i64, 1], (Kind::Float, Device::Cpu)));
         let (none, mut of_true) = (vec![0.0; rows * o], vec![0.0; rows * a]);
         let (mut both, mut squares) = (0.0, [0.0; 2]);
         for reward in bars.iter().rev() {
-            let (of_seen, of_actions) = dream.pull_back(&onward);
-            onward = of_seen;
+            let of_actions = dream.pull_back(&nothing, &everywhere);
             truth.pull_back(StepBars { obs: &none, final_obs: &none, reward }, &mut of_true);
             for (&model, &truth) in floats_of(&of_actions).iter().zip(&of_true) {
                 let [model, truth] = [model, truth].map(f64::from);

@@ -27,6 +27,21 @@ pub struct LatentConfig {
     pub dynamics: Dynamics,
     /// How rewards are given.
     pub reward: RewardHead,
+    /// What a policy is given.
+    pub shown: Shown,
+}
+
+/// What a policy is given of latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shown {
+    /// All of their numbers.
+    Latents,
+    /// The observations that are read from them, normalised if those that the encoder is given are: by one linear layer, learned with the
+    /// model, whose errors shape latents as well. Slopes of values across the surface where latents lie then count for nothing.
+    Observations,
+    /// The latents that the encoder makes of such observations: all of their numbers, and slopes along the surface alone.
+    Projected,
 }
 
 impl Default for LatentConfig {
@@ -39,6 +54,7 @@ impl Default for LatentConfig {
             encoder_units: vec![256],
             dynamics: Dynamics::Mlp,
             reward: RewardHead::Scalar,
+            shown: Shown::Latents,
         }
     }
 }
@@ -117,6 +133,15 @@ impl FlowConfig {
 }
 
 impl LatentConfig {
+    /// Numbers that a policy is given, where `inputs` are observed.
+    #[must_use]
+    pub fn features(&self, inputs: i64) -> i64 {
+        match self.shown {
+            Shown::Latents | Shown::Projected => self.latent,
+            Shown::Observations => inputs,
+        }
+    }
+
     /// What every field may hold.
     #[must_use]
     pub fn limits(&self) -> Vec<Limit> {

@@ -5,18 +5,22 @@ use tch::Tensor;
 use super::Ready;
 use super::dynamics::Step;
 use super::reward::Rewarded;
+use super::shown::ShownRun;
 use crate::dream::Dream;
 
-/// Latents `[N, L]`, which are what the policy sees, normalised if that is set.
+/// Latents `[N, L]`, and what the policy is given of them.
 pub struct LatentDream<'a> {
     ready: &'a Ready,
     latents: Tensor,
-    steps: Vec<Step>,
+    shown: Tensor,
+    steps: Vec<(Step, ShownRun)>,
     /// `[N, L + A]` of each step.
     inputs: Vec<Tensor>,
     rewarded: Option<Rewarded>,
     /// With respect to latents and actions, `[T * N, L + A]`.
     of_inputs: Option<Tensor>,
+    /// With respect to the latents before the step gone back last, `[N, L]`.
+    onward: Option<Tensor>,
 }
 
 impl<'a> LatentDream<'a> {
@@ -24,32 +28,45 @@ impl<'a> LatentDream<'a> {
     #[must_use]
     pub fn new(ready: &'a Ready, observations: &Tensor) -> Self {
         let latents = ready.encode(observations);
-        Self { ready, latents, steps: Vec::new(), inputs: Vec::new(), rewarded: None, of_inputs: None }
+        let shown = ready.shown(&latents).0;
+        let (steps, inputs) = (Vec::new(), Vec::new());
+        Self { ready, latents, shown, steps, inputs, rewarded: None, of_inputs: None, onward: None }
+    }
+
+    fn go_on_from(&mut self, latents: Tensor) {
+        self.shown = self.ready.shown(&latents).0;
+        self.latents = latents;
     }
 
     /// Goes on in some rows, `[n]`, with what is made of other observations, `[n, O]`. No gradient comes back from there: whoever goes
     /// back must give none.
     pub fn begin_anew(&mut self, rows: &Tensor, observations: &Tensor) {
-        self.latents = self.latents.index_copy(0, rows, &self.ready.encode(observations));
+        self.go_on_from(self.latents.index_copy(0, rows, &self.ready.encode(observations)));
     }
 
-    /// Goes on in all rows with what is made of the observations `[N, O]` that the step has really led to. Gradients come back as if it
+    /// What the latest step has really led to, observations `[N, O]`, takes the place of what was foreseen. Gradients come back as if it
     /// had been foreseen.
-    pub fn observe(&mut self, observations: &Tensor) {
+    pub fn correct(&mut self, observations: &Tensor) {
         self.latents = self.ready.encode(observations);
+        let (shown, tape) = self.ready.shown(&self.latents);
+        self.shown = shown;
+        if let Some((_, foreseen)) = self.steps.last_mut() {
+            *foreseen = tape;
+        }
     }
 }
 
 impl Dream for LatentDream<'_> {
     fn seen(&self) -> Tensor {
-        self.ready.shown(&self.latents)
+        self.shown.shallow_clone()
     }
 
     fn act(&mut self, actions: &Tensor) {
         self.inputs.push(Tensor::cat(&[&self.latents, actions], 1));
         let (next, step) = self.ready.dynamics.step(&self.latents, actions);
-        self.latents = next;
-        self.steps.push(step);
+        let (shown, tape) = self.ready.shown(&next);
+        (self.latents, self.shown) = (next, shown);
+        self.steps.push((step, tape));
     }
 
     fn rewards(&mut self) -> Tensor {
@@ -63,17 +80,21 @@ impl Dream for LatentDream<'_> {
         self.of_inputs = Some(rewarded.pull_back(bar));
     }
 
-    fn pull_back(&mut self, bar: &Tensor) -> (Tensor, Tensor) {
-        // Latents are scaled for the policy, and go on as they are.
-        let scale = self.ready.of_latents.as_ref().map(|scales| &scales.scale);
-        let bar = scale.map_or_else(|| bar.shallow_clone(), |scale| bar * scale);
-        let (mut of_latents, mut of_actions) = self.steps.pop().expect("a step that is left").pull_back(&bar);
+    fn pull_back(&mut self, bar: &Tensor, on: &Tensor) -> Tensor {
+        let (mut step, shown) = self.steps.pop().expect("a step that is left");
+        let of_shown = shown.pull_back(bar);
+        let bar = match self.onward.take() {
+            Some(onward) => of_shown + onward * on,
+            None => of_shown,
+        };
+        let (mut of_latents, mut of_actions) = step.pull_back(&bar);
         if let Some(of_inputs) = &self.of_inputs {
             let (rows, latent) = (bar.size()[0], bar.size()[1]);
             let of_inputs = of_inputs.narrow(0, self.steps.len() as i64 * rows, rows);
             of_actions += of_inputs.narrow(1, latent, of_inputs.size()[1] - latent);
             of_latents += of_inputs.narrow(1, 0, latent);
         }
-        (scale.map_or_else(|| of_latents.shallow_clone(), |scale| &of_latents / scale), of_actions)
+        self.onward = Some(of_latents);
+        of_actions
     }
 }

@@ -7,3 +7,4 @@ mod fixture;
 mod flow;
 mod parity;
 mod reward;
+mod shown;
