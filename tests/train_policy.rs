@@ -85,8 +85,8 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
             "pwm.model_training.unroll = 9999999999999: out of range; allowed: 1..=16",
         ),
         (
-            "train pwm --env ant --out run --set pwm.model_training.pretraining_learning_rate=0",
-            "pwm.model_training.pretraining_learning_rate = 0: out of range",
+            "train pwm --env ant --out run --set pwm.model_training.first_learning_rate=0",
+            "pwm.model_training.first_learning_rate = 0: out of range",
         ),
         ("train pwm --env ant --out run --set pwm.model.shown=pictures", "allowed: latents, observations, projected"),
         ("train pwm --env ant --out run --set shac.num_envs=4", "shac"),

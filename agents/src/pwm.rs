@@ -355,15 +355,17 @@ impl Learner for Pwm {
         self.state.env_steps += self.config.schedule().steps();
         let terminated = window.courses.iter().filter(|&&course| course == Course::Terminated).count();
         let mut report = Report { reward, terminated, diagnosis, ..self.report() };
-        let training = &self.config.model_training;
+        let training = self.config.model_training.clone();
         let rate = self.config.schedule().rate(training.learning_rate, self.state.epoch);
-        let updates = if self.state.batches == 0 { training.first_updates } else { training.updates };
+        let first = (self.state.batches == 0).then_some(training.first_updates);
+        let updates = first.unwrap_or(training.updates);
+        let rate = |update| first.map_or(rate, |of| training.first_rate(update, of));
         // Until an episode has ended there is nothing that a model could have learned.
         let done = if self.replay.is_empty() {
             Ok(())
         } else {
             self.train_policy(window, true, &mut report)
-                .and_then(|()| self.train_model(updates, |_| rate).map(|found| report.model = Some(found)))
+                .and_then(|()| self.train_model(updates, rate).map(|found| report.model = Some(found)))
         };
         let wrong = done.err();
         self.state.epoch += 1;
@@ -450,10 +452,8 @@ impl Learner for Pwm {
     }
 
     fn pretrain(&mut self, updates: u64) -> Result<ModelReport, NotFinite> {
-        let [done, of] = self.pretrained();
-        let ModelTraining { learning_rate: last, pretraining_learning_rate: first, .. } = self.config.model_training;
-        let fall = first.map_or(0.0, |first| first - last);
-        let report = self.train_model(updates, |update| last + fall * (1.0 - (done + update) as f64 / of as f64))?;
+        let ([done, of], training) = (self.pretrained(), self.config.model_training.clone());
+        let report = self.train_model(updates, |update| training.first_rate(done + update, of))?;
         self.state.pretrained += updates;
         Ok(report)
     }

@@ -28,8 +28,9 @@ pub struct ModelTraining {
     pub first_updates: u64,
     /// Updates before the first epoch, on the episodes of a dataset.
     pub pretraining_updates: u64,
-    /// Learning rate at the first of them, from which it falls along a line to that of the epochs; the same as there, where nothing is said.
-    pub pretraining_learning_rate: Option<f64>,
+    /// Learning rate at the first of these (or, if there are none, of those of the first epoch), from which it falls along a line to that of
+    /// the epochs; the same as there, where nothing is said.
+    pub first_learning_rate: Option<f64>,
     /// The optimiser.
     pub adam: AdamConfig,
 }
@@ -43,7 +44,7 @@ impl Default for ModelTraining {
             updates: 8,
             first_updates: 1000,
             pretraining_updates: 0,
-            pretraining_learning_rate: None,
+            first_learning_rate: None,
             adam: AdamConfig { clip_norm: 20.0, ..AdamConfig::default() },
         }
     }
@@ -156,6 +157,12 @@ impl ModelTraining {
         self.unroll.unwrap_or(horizon)
     }
 
+    /// Learning rate of the `update`-th of `of` updates before all others.
+    pub(super) fn first_rate(&self, update: u64, of: u64) -> f64 {
+        let fall = self.first_learning_rate.map_or(0.0, |first| first - self.learning_rate);
+        self.learning_rate + fall * (1.0 - update as f64 / of as f64)
+    }
+
     fn limits(&self, horizon: usize) -> Vec<Limit> {
         let unroll = self.unroll(horizon);
         let part = (1..=unroll.min(horizon)).rev().find(|&part| horizon.is_multiple_of(part)).unwrap_or(1) as i128;
@@ -168,11 +175,8 @@ impl ModelTraining {
             Limit::whole("first_updates", self.first_updates.into(), 1..=1_000_000),
             Limit::whole("pretraining_updates", self.pretraining_updates.into(), 0..=MANY),
         ];
-        let pretraining = self.pretraining_learning_rate.map(|rate| positive("pretraining_learning_rate", rate));
-        own.into_iter()
-            .chain(pretraining)
-            .chain(self.adam.limits().into_iter().map(|limit| limit.within("adam")))
-            .collect()
+        let first = self.first_learning_rate.map(|rate| positive("first_learning_rate", rate));
+        own.into_iter().chain(first).chain(self.adam.limits().into_iter().map(|limit| limit.within("adam"))).collect()
     }
 }
 
