@@ -96,9 +96,9 @@ pub struct Diagnosis {
     pub credit: [f64; 2],
     /// Frobenius norms of a step's derivatives with respect to latents and to actions.
     pub steepness: [f64; 2],
-    /// Cosine between the gradients of a window's rewards with respect to its actions, by the model and by the simulator, if that
-    /// has derivatives: whether the model's slopes are those of the world.
-    pub agreement: Option<f64>,
+    /// Cosines between gradients with respect to the actions of a window, by the model and by the simulator, if that has derivatives:
+    /// whether the model's slopes are those of the world. Of the window's rewards, and of the value of what it led to.
+    pub agreement: [Option<f64>; 2],
 }
 
 /// What went wrong with an epoch: nothing was learned from it.

@@ -233,7 +233,9 @@ pub fn train(
                     ("train/jacobian_latents", found.steepness[0]),
                     ("train/jacobian_actions", found.steepness[1]),
                 ]);
-                scalars.extend(found.agreement.map(|cosine| ("train/action_gradient_agreement", cosine)));
+                let [rewards, value] = found.agreement;
+                scalars.extend(rewards.map(|cosine| ("train/action_gradient_agreement", cosine)));
+                scalars.extend(value.map(|cosine| ("train/value_gradient_agreement", cosine)));
             }
             if let Some((mean, length)) = report.episodes {
                 scalars.extend([("train/return", mean), ("train/episode_length", length)]);

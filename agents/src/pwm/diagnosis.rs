@@ -13,6 +13,7 @@ use world_models::mlp::gradient;
 
 use super::{Pwm, Rollouts};
 use crate::columns::{courses, floats, floats_of, normal};
+use crate::critic;
 use crate::learner::Diagnosis;
 use crate::returns::Course;
 use crate::window::Window;
@@ -28,6 +29,15 @@ fn signal_to_noise(gradients: &[Tensor]) -> f64 {
     let mean = gradients.iter().fold(gradients[0].zeros_like(), |sum, gradient| sum + gradient) / count;
     let (signal, squares) = (square(&mean), gradients.iter().map(square).sum::<f64>() / count);
     10.0 * (signal / (squares - signal).max(LEAST) + LEAST).log10()
+}
+
+/// Of what the actor raises.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The discounted rewards of a window.
+    Rewards,
+    /// The value of what it led to.
+    Value,
 }
 
 impl Pwm {
@@ -53,7 +63,7 @@ impl Pwm {
         let (next, mut step) = ready.dynamics.step(&latents, &normal(rng, rows, a).tanh());
         let random = normal(rng, rows, next.size()[1] as usize);
         let (of_latents, of_actions) = step.pull_back(&random);
-        let agreement = self.agreement(ready, rng);
+        let agreement = [Part::Rewards, Part::Value].map(|part| self.agreement(ready, part, rng));
         let frobenius = |bar: &Tensor| (bar.square().sum(Kind::Double).double_value(&[]) / rows as f64).sqrt();
         Diagnosis {
             signal_to_noise: signal_to_noise(&gradients),
@@ -63,16 +73,16 @@ impl Pwm {
         }
     }
 
-    /// The cosine between two gradients of the discounted rewards of a window, up to the first end of an episode, with respect to its
-    /// actions: by the model, as the actor is trained, and by the simulator, with the same actions from the same states.
-    fn agreement(&mut self, ready: &Ready, rng: &mut Rng) -> Option<f64> {
+    /// The cosine between two gradients with respect to the actions of a window: by the model, as the actor is trained, and by the simulator,
+    /// with the same actions from the same states. Rows count up to the first end of an episode.
+    fn agreement(&mut self, ready: &Ready, of: Part, rng: &mut Rng) -> Option<f64> {
         let ([o, a], rows, horizon) = (self.sizes(), self.envs.num_envs(), self.config.horizon);
-        let truth = self.truth.as_mut()?;
+        let (truth, judges) = (self.truth.as_mut()?, self.agent.judges());
         truth.restore(&self.envs.snapshot()).ok()?;
         let mut out = StepBatch::for_spec(truth.spec(), rows);
         let as_tensor = |obs: &[f32]| Tensor::from_slice(obs).view([-1, o as i64]);
         let mut dream = LatentDream::new(ready, &as_tensor(&self.state.obs));
-        let (mut alive, mut bars) = (vec![true; rows], Vec::new());
+        let (mut alive, mut of_rewards) = (vec![1.0; rows], Vec::new());
         for t in 0..horizon {
             let (actions, _) = self.agent.actor.explore(&dream.seen(), normal(rng, rows, a));
             dream.act(&actions);
@@ -80,21 +90,30 @@ impl Pwm {
             if self.config.rollouts == Rollouts::Real {
                 dream.correct(&as_tensor(floats(out.final_obs())));
             }
-            let discount = self.config.gamma.powi(t as i32) as f32;
-            bars.push(alive.iter().map(|&alive| if alive { discount } else { 0.0 }).collect::<Vec<_>>());
+            let discount = if of == Part::Rewards { self.config.gamma.powi(t as i32) as f32 } else { 0.0 };
+            of_rewards.push(alive.iter().map(|alive| alive * discount).collect::<Vec<f32>>());
             for (alive, course) in alive.iter_mut().zip(courses(&out)) {
-                *alive &= course == Course::On;
+                *alive *= f32::from(u8::from(course == Course::On));
             }
         }
         let _ = dream.rewards();
-        dream.pull_back_rewards(&Tensor::from_slice(&bars.concat()));
-        let (nothing, everywhere) =
-            (dream.seen().zeros_like(), Tensor::ones([rows as i64, 1], (Kind::Float, Device::Cpu)));
-        let (none, mut of_true) = (vec![0.0; rows * o], vec![0.0; rows * a]);
+        dream.pull_back_rewards(&Tensor::from_slice(&of_rewards.concat()));
+        let (everywhere, mut of_seen) =
+            (Tensor::ones([rows as i64, 1], (Kind::Float, Device::Cpu)), dream.seen().zeros_like());
+        let (none, mut of_led_to, mut of_true) = (vec![0.0; rows * o], vec![0.0; rows * o], vec![0.0; rows * a]);
+        if of == Part::Value {
+            let slopes = |seen: &Tensor| critic::value_gradient(judges, seen, &alive, self.config.numbers);
+            let led_to = as_tensor(floats(out.final_obs()));
+            let really_seen = ready.shown(&ready.encode(&led_to)).0;
+            of_led_to = floats_of(&ready.pull_back_to_observations(&led_to, &slopes(&really_seen)));
+            of_seen = slopes(&dream.seen());
+        }
         let (mut both, mut squares) = (0.0, [0.0; 2]);
-        for reward in bars.iter().rev() {
-            let of_actions = dream.pull_back(&nothing, &everywhere);
-            truth.pull_back(StepBars { obs: &none, final_obs: &none, reward }, &mut of_true);
+        for reward in of_rewards.iter().rev() {
+            let of_actions = dream.pull_back(&of_seen, &everywhere);
+            truth.pull_back(StepBars { obs: &none, final_obs: &of_led_to, reward }, &mut of_true);
+            let _ = of_seen.zero_();
+            of_led_to.fill(0.0);
             for (&model, &truth) in floats_of(&of_actions).iter().zip(&of_true) {
                 let [model, truth] = [model, truth].map(f64::from);
                 both += model * truth;

@@ -54,4 +54,17 @@ impl Ready {
             (None, None) => (latents.shallow_clone(), ShownRun::Latents),
         }
     }
+
+    /// The gradient with respect to observations `[B, O]`, given that with respect to what a policy is shown of them, `[B, F]`.
+    ///
+    /// # Panics
+    /// If a shape does not fit.
+    pub fn pull_back_to_observations(&self, observations: &Tensor, bar: &Tensor) -> Tensor {
+        let (latents, mut run) = self.encoder.run(&self.normalised(observations).unsqueeze(0));
+        let of_latents = self.shown(&latents.squeeze_dim(0)).1.pull_back(bar);
+        let of_normalised = run.pull_back(&of_latents.unsqueeze(0), true).expect("it was wanted").squeeze_dim(0);
+        self.of_observations
+            .as_ref()
+            .map_or_else(|| of_normalised.shallow_clone(), |scales| &of_normalised * &scales.scale)
+    }
 }

@@ -85,3 +85,40 @@ fn a_policy_is_shown_what_is_set() {
     let ready = projecting.ready(Numbers::F32);
     assert!(ready.shown(&ready.encode(&seen)).0.allclose(&ready.encode(&shown), 1e-5, 1e-6, false));
 }
+
+/// Slopes of what is shown, down to the observations, are those of differences.
+#[test]
+fn slopes_go_back_to_observations() {
+    for shown in [Shown::Latents, Shown::Observations, Shown::Projected] {
+        for normalise in [false, true] {
+            let (units, encoder_units) = (vec![24], vec![12]);
+            let (normalise_observations, normalise_latents) = (normalise, normalise);
+            let sizes = LatentConfig { latent: 16, units, encoder_units, shown, ..LatentConfig::default() };
+            let config = LatentConfig { normalise_observations, normalise_latents, ..sizes };
+            let vs = nn::VarStore::new(Device::Cpu);
+            let model = LatentModel::new(&vs.root(), &config, INPUTS, 2, Seed(3));
+            tch::manual_seed(5);
+            for mut weight in vs.trainable_variables() {
+                let noise = weight.randn_like() * 0.3;
+                let _ = tch::no_grad(|| weight.g_add_(&noise));
+            }
+            model.rescale_observations(&[0.3; 3], &[2.0; 3]);
+            model.rescale_latents(&[0.1; 16], 3.0);
+            let ready = model.ready(Numbers::F32);
+            let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+            let (seen, weights) = (random(&[4, INPUTS]), random(&[4, config.features(INPUTS)]));
+            let total = |seen: &Tensor| (ready.shown(&ready.encode(seen)).0 * &weights).sum(Kind::Double);
+            let found = ready.pull_back_to_observations(&seen, &weights);
+            for place in [[0, 0], [2, 1], [3, 2]] {
+                let moved = |by: f64| {
+                    let moved = seen.copy();
+                    let _ = moved.get(place[0]).get(place[1]).g_add_scalar_(by);
+                    total(&moved).double_value(&[])
+                };
+                let (expected, found) = ((moved(1e-2) - moved(-1e-2)) / 2e-2, found.double_value(&place));
+                let near = (found - expected).abs() < 2e-2 * expected.abs().max(0.1);
+                assert!(near, "{shown:?}, {normalise}: {found}, not {expected}");
+            }
+        }
+    }
+}
