@@ -166,7 +166,7 @@ impl Dreamer {
         let (objective, schedule) = (config.objective(), config.schedule());
         let rate = schedule.rate(config.reward.learning_rate, epoch);
         let (loss, gradient) = self.rewards.fit(rate, &mut stream(self.seed, Purpose::Replay, epoch));
-        report.model = Some(ModelReport { dynamics_loss: None, reward_loss: loss, gradient });
+        report.model = Some(ModelReport { dynamics_loss: None, decoding_loss: None, reward_loss: loss, gradient });
         if !(loss.is_finite() && gradient.is_finite()) {
             return Err(NotFinite { what: "the reward head's loss or the norm of its gradient", value: loss });
         }

@@ -115,6 +115,8 @@ pub struct NotFinite {
 pub struct ModelReport {
     /// Of the dynamics, where they are learned.
     pub dynamics_loss: Option<f64>,
+    /// Of observations, where they are read from latents.
+    pub decoding_loss: Option<f64>,
     /// Of rewards.
     pub reward_loss: f64,
     /// The norm of the gradient before it was clipped.

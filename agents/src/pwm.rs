@@ -32,7 +32,7 @@ use tch::{Device, Tensor, nn};
 use world_models::adam::Adam;
 use world_models::checkpoint::{Checkpoint, CheckpointError, Named};
 use world_models::latent::dream::LatentDream;
-use world_models::latent::{Dynamics, FlowConfig, LatentConfig, LatentModel, Ready, Times};
+use world_models::latent::{Dynamics, FlowConfig, LatentConfig, LatentModel, Ready, Shown, Times};
 
 use crate::agent::Agent;
 use crate::columns::{broken_rows, courses, floats, floats_of, normal};
@@ -276,7 +276,7 @@ impl Pwm {
     /// Updates of the model, the k-th at `rate(k)`; their means. It stops at the first that is not finite.
     fn train_model(&mut self, updates: u64, rate: impl Fn(u64) -> f64) -> Result<ModelReport, NotFinite> {
         let training = &self.config.model_training;
-        let (mut dynamics_loss, mut reward_loss, mut gradient) = (0.0, 0.0, 0.0);
+        let (mut dynamics_loss, mut decoding_loss, mut reward_loss, mut gradient) = (0.0, 0.0, 0.0, 0.0);
         for update in 0..updates {
             let rng = &mut stream(self.seed, Purpose::Replay, self.state.batches);
             self.state.batches += 1;
@@ -311,10 +311,12 @@ impl Pwm {
             }
             adam.step(rate(update), norm);
             dynamics_loss += losses.dynamics / updates as f64;
+            decoding_loss += losses.decoding / updates as f64;
             reward_loss += losses.reward / updates as f64;
             gradient += norm / updates as f64;
         }
-        Ok(ModelReport { dynamics_loss: Some(dynamics_loss), reward_loss, gradient })
+        let decoding_loss = (self.config.model.shown != Shown::Latents).then_some(decoding_loss);
+        Ok(ModelReport { dynamics_loss: Some(dynamics_loss), decoding_loss, reward_loss, gradient })
     }
 
     /// The actor's update from a window and, if they are to learn too, the critics' from what was imagined before it.
@@ -418,8 +420,9 @@ impl Learner for Pwm {
         if other.env.id != self.envs.spec().id {
             return Err(differs(format!("it is of {}, not of {}", other.env.id, self.envs.spec().id)));
         }
-        // How a policy sees latents is not the model's, and a readout of observations can be learned anew.
+        // How a policy sees latents is not the model's, but a readout of observations is.
         let LatentConfig { normalise_latents, shown, .. } = self.config.model;
+        let shown = if config.model.shown == Shown::Latents { Shown::Latents } else { shown };
         let theirs = LatentConfig { normalise_latents, shown, ..config.model.clone() };
         if theirs != self.config.model {
             return Err(differs(format!("{:?}, not {:?}", config.model, self.config.model)));

@@ -220,6 +220,7 @@ pub fn train(
             ];
             if let Some(model) = report.model {
                 scalars.extend(model.dynamics_loss.map(|loss| ("train/model_dynamics_loss", loss)));
+                scalars.extend(model.decoding_loss.map(|loss| ("train/model_decoding_loss", loss)));
                 scalars.extend([
                     ("train/model_reward_loss", model.reward_loss),
                     ("train/model_gradient_norm", model.gradient),

@@ -180,6 +180,10 @@ fn a_run_begins_with_the_model_of_another() {
     let refused = |config: &PolicyConfig| begun(config, from).unwrap_err().to_string();
     let other = refused(&config_of("pwm", "Hopper-v0", &pwm(2, 24)));
     assert!(other.contains("its world model is another one") && other.contains("latent: 24"), "{other}");
+    let mut reading = pwm(2, 16);
+    reading["model"]["shown"] = json!("projected");
+    let other = refused(&config_of("pwm", "Hopper-v0", &reading));
+    assert!(other.contains("shown: Latents") && other.contains("not LatentConfig"), "{other}");
     let other = refused(&config_of("pwm", "Ant-v0", &pwm(2, 16)));
     assert!(other.contains("it is of Hopper-v0, not of Ant-v0"), "{other}");
     let shac = refused(&config("Hopper-v0", &json!({"num_envs": 2, "epochs": 1})));

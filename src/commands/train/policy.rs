@@ -335,7 +335,9 @@ fn show(bars: &mut Bars<'_>, event: &Event<'_>) {
         Event::Pretrained { updates, report, .. } => {
             let model = bars.of("model");
             let dynamics = report.dynamics_loss.unwrap_or_default();
-            model.at(*updates, || format!("loss {dynamics:.5}, {:.5} of rewards", report.reward_loss));
+            let observations =
+                report.decoding_loss.map_or_else(String::new, |loss| format!(", {loss:.5} of observations"));
+            model.at(*updates, || format!("loss {dynamics:.5}, {:.5} of rewards{observations}", report.reward_loss));
         }
         Event::Epoch { epoch, env_steps, report } => bars.of("train").at(*epoch, || {
             let steps = terminal::count(*env_steps);
