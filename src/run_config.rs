@@ -125,6 +125,9 @@ pub fn without_nulls(value: serde_json::Value) -> serde_json::Value {
             let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
             kept.map(|(name, value)| (name, without_nulls(value))).collect()
         }
+        serde_json::Value::Array(elements) => {
+            elements.into_iter().filter(|element| !element.is_null()).map(without_nulls).collect()
+        }
         other => other,
     }
 }
@@ -289,6 +292,13 @@ mod tests {
 
     fn message(set: &[&str]) -> String {
         resolve(&layers(set), "flowm", FLOWM).unwrap_err().to_string()
+    }
+
+    /// A dataset of learned policies has a list of their runs, in which not everything is set.
+    #[test]
+    fn what_is_null_is_left_out_in_lists_too() {
+        let config = serde_json::json!({"a": null, "policies": ["random", {"b": null, "c": [1, null, 2]}, null]});
+        assert_eq!(as_toml(&config).unwrap(), "policies = [\n    \"random\",\n    { c = [\n    1,\n    2,\n] },\n]\n");
     }
 
     #[test]
