@@ -8,13 +8,14 @@
 pub mod config;
 pub mod dream;
 pub mod dynamics;
+mod learning;
 pub mod reward;
 pub mod shown;
 
 use simulators::rng::{Purpose, Seed, stream};
-use tch::{Kind, Tensor, nn};
+use tch::{Tensor, nn};
 
-use crate::mlp::passes::{Gradients, Passes};
+use crate::mlp::passes::Passes;
 use crate::mlp::{Activation, Between, Mlps, Numbers, Shape, Start};
 pub use config::{Dynamics, FlowConfig, LatentConfig, Shown, Starts, Times};
 use dynamics::Ready as ReadyDynamics;
@@ -186,147 +187,22 @@ impl LatentModel {
     fn passes_of_dynamics(&self, numbers: Numbers) -> Vec<Passes> {
         self.dynamics.iter().map(|network| network.passes(numbers)).collect()
     }
-
-    /// Adds the gradients of the training loss, `(dynamics + reward + decoding) / T`, to those of the parameters. Where dynamics are a
-    /// flow, `times` `[T, B]` are those at which velocities are matched.
-    ///
-    /// Targets of latents are what the encoder makes of the observations, without gradient; the rollout begins with what it
-    /// makes of the first, with gradient, and takes the recorded actions.
-    ///
-    /// # Panics
-    /// If a shape does not fit.
-    #[expect(clippy::must_use_candidate, reason = "it is called for the gradients")]
-    pub fn learn(&self, batch: &Sequences, gamma: f64, numbers: Numbers, times: Option<&Tensor>) -> Losses {
-        tch::no_grad(|| {
-            let [horizon, rows, _] = sizes(&batch.actions);
-            let ready = self.ready(numbers);
-            let observations = ready.normalised(&batch.observations);
-            let (first, mut encoder_run) = ready.encoder.run(&observations.narrow(0, 0, 1));
-            let targets = ready.encoder.run(&observations.narrow(0, 1, horizon).flatten(0, 1).unsqueeze(0)).0;
-            let targets = targets.view([horizon, rows, self.config.latent]);
-            let mut latents = vec![first.squeeze_dim(0)];
-            let mut steps = Vec::new();
-            for t in 0..horizon {
-                let (next, step) = ready.dynamics.step(&latents[t as usize], &batch.actions.get(t));
-                latents.push(next);
-                steps.push(step);
-            }
-            let latents = Tensor::stack(&latents, 0);
-            let discounts: Vec<f32> = (0..horizon).map(|t| gamma.powi(t as i32) as f32).collect();
-            let discounts = Tensor::from_slice(&discounts).view([-1, 1, 1]);
-            let over = horizon as f64;
-
-            let inputs = Tensor::cat(&[&latents.narrow(0, 0, horizon), &batch.actions], 2).flatten(0, 1);
-            let (outputs, mut reward_run) = ready.reward.outputs(&inputs);
-            let outputs = outputs.view([horizon, rows, -1]);
-            let (reward, bar) = ready.reward.head().loss(&outputs, &batch.rewards, &discounts);
-            let bar = (bar / over).flatten(0, 1).unsqueeze(0);
-            let bar = reward_run.pull_back(&bar, true).expect("it was wanted");
-            let of_latents = bar.view([horizon, rows, -1]).narrow(2, 0, self.config.latent);
-
-            let matched = if let Dynamics::Flow(flow) = self.config.dynamics {
-                let times = times.expect("times to match velocities at");
-                Matched::flow(&ready, flow, [&latents, &targets, &batch.actions, times], &discounts)
-            } else {
-                Matched::latents(&latents, &targets, &discounts)
-            };
-            let decoded = ready.decoder.as_ref().zip(self.decoder.as_ref()).map(|(passes, network)| {
-                let (found, mut run) = passes.run(&latents.flatten(0, 1).unsqueeze(0));
-                let error = found.view_as(&observations) - &observations;
-                let (loss, numbers) = (error.square().mean(Kind::Double).double_value(&[]), error.numel() as f64);
-                let bar = error * (2.0 / (numbers * over));
-                let bar = run.pull_back(&bar.flatten(0, 1).unsqueeze(0), true).expect("it was wanted");
-                network.add(run.gradients());
-                (loss, bar.view_as(&latents))
-            });
-            let (decoding, of_decoded) = decoded.unzip();
-            let mut onward = latents.get(0).zeros_like();
-            if let Some(bars) = &of_decoded {
-                let _ = onward.g_add_(&bars.get(horizon));
-            }
-            for (t, step) in steps.iter_mut().enumerate().rev() {
-                if let Some(ends) = &matched.ends {
-                    let _ = onward.g_add_(&ends.get(t as i64));
-                }
-                onward = step.pull_back(&onward).0;
-                let _ = onward.g_add_(&of_latents.get(t as i64));
-                if let Some(bars) = &of_decoded {
-                    let _ = onward.g_add_(&bars.get(t as i64));
-                }
-                if let Some(starts) = &matched.starts {
-                    let _ = onward.g_add_(&starts.get(t as i64));
-                }
-            }
-            let _ = encoder_run.pull_back(&onward.unsqueeze(0), false);
-            self.encoder.add(encoder_run.gradients());
-            self.reward.add(reward_run.gradients());
-            for (network, gradients) in self.dynamics.iter().zip(dynamics::gradients(steps)) {
-                network.add(gradients);
-            }
-            if let Some(gradients) = matched.gradients {
-                self.dynamics[0].add(gradients);
-            }
-            Losses { dynamics: matched.loss, reward, decoding: decoding.unwrap_or(0.0) }
-        })
-    }
-}
-
-/// The loss of the dynamics, and its gradients.
-struct Matched {
-    loss: f64,
-    /// With respect to what each step led to, `[T, B, L]`.
-    ends: Option<Tensor>,
-    /// With respect to what each step began with, `[T, B, L]`.
-    starts: Option<Tensor>,
-    /// Of the parameters, where they do not come through the steps.
-    gradients: Option<Gradients>,
-}
-
-impl Matched {
-    /// `Σ γᵗ mean (z[t+1] - ẑ[t+1])²`.
-    fn latents(latents: &Tensor, targets: &Tensor, discounts: &Tensor) -> Self {
-        let [horizon, rows, width] = sizes(targets);
-        let error = latents.narrow(0, 1, horizon) - targets;
-        let each = (rows * width) as f64;
-        let loss = (error.square() * discounts).sum(Kind::Double).double_value(&[]) / each;
-        let ends = error * discounts * (2.0 / (each * horizon as f64));
-        Self { loss, ends: Some(ends), starts: None, gradients: None }
-    }
-
-    /// `Σ γᵗ mean (v(z_τ, a, τ) - (ẑ[t+1] - z[t]))²` with `z_τ = (1 - τ) z[t] + τ ẑ[t+1]` (Lipman et al. 2023, eq. 23, without
-    /// noise).
-    fn flow(ready: &Ready, flow: FlowConfig, columns: [&Tensor; 4], discounts: &Tensor) -> Self {
-        let [latents, targets, actions, times] = columns;
-        let [horizon, rows, width] = sizes(targets);
-        let first = latents.narrow(0, 0, 1);
-        let starts = match flow.starts {
-            Starts::Rollout => latents.narrow(0, 0, horizon),
-            Starts::TeacherForced => Tensor::cat(&[first, targets.narrow(0, 0, horizon - 1)], 0),
-        };
-        let times = times.unsqueeze(-1);
-        let between = starts.lerp_tensor(targets, &times);
-        let inputs = Tensor::cat(&[&between, actions, &times], 2).flatten(0, 1).unsqueeze(0);
-        let (velocities, mut run) = ready.dynamics.velocities().run(&inputs);
-        let error = velocities.view([horizon, rows, width]) - (targets - starts);
-        let each = (rows * width) as f64;
-        let loss = (error.square() * discounts).sum(Kind::Double).double_value(&[]) / each;
-        let bar = error * discounts * (2.0 / (each * horizon as f64));
-        let of_inputs = run.pull_back(&bar.flatten(0, 1).unsqueeze(0), true).expect("it was wanted");
-        let of_between = of_inputs.narrow(2, 0, width).view([horizon, rows, width]);
-        // A start moves the point in between, and the velocity that is asked for.
-        let of_starts: Tensor = of_between * (1.0 - times) + bar;
-        let starts = match flow.starts {
-            Starts::Rollout => of_starts,
-            Starts::TeacherForced => {
-                let zeros = of_starts.narrow(0, 1, horizon - 1).zeros_like();
-                Tensor::cat(&[of_starts.narrow(0, 0, 1), zeros], 0)
-            }
-        };
-        Self { loss, ends: None, starts: Some(starts), gradients: Some(run.gradients()) }
-    }
 }
 
 impl Ready {
+    /// The same networks, to be run on one thread, another one.
+    fn on_one_thread(&self) -> Self {
+        Self {
+            of_observations: self.of_observations.as_ref().map(Scales::shallow_clone),
+            of_latents: self.of_latents.as_ref().map(Scales::shallow_clone),
+            encoder: self.encoder.on_one_thread(),
+            dynamics: self.dynamics.on_one_thread(),
+            reward: self.reward.on_one_thread(),
+            decoder: self.decoder.as_ref().map(Passes::on_one_thread),
+            projects: self.projects,
+        }
+    }
+
     /// Latents `[B, L]` of observations `[B, O]`.
     pub fn encode(&self, observations: &Tensor) -> Tensor {
         self.encoder.run(&self.normalised(&observations.unsqueeze(0))).0.squeeze_dim(0)

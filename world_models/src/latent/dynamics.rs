@@ -26,6 +26,11 @@ impl Ready {
         Self { dynamics, passes }
     }
 
+    /// The same networks, to be run on one thread, another one.
+    pub(super) fn on_one_thread(&self) -> Self {
+        Self { dynamics: self.dynamics, passes: self.passes.iter().map(Passes::on_one_thread).collect() }
+    }
+
     /// The network of a flow.
     pub(super) fn velocities(&self) -> &Passes {
         &self.passes[0]

@@ -154,6 +154,11 @@ impl Ready {
         Self { head, passes }
     }
 
+    /// The same network, to be run on one thread, another one.
+    pub(super) fn on_one_thread(&self) -> Self {
+        Self { head: self.head, passes: self.passes.on_one_thread() }
+    }
+
     /// Rewards `[n]` of latents and actions, `[n, L + A]`, and what the way back needs.
     pub fn rewards(&self, inputs: &Tensor) -> (Tensor, Rewarded) {
         let (outputs, run) = self.outputs(inputs);

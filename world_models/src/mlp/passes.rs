@@ -17,6 +17,8 @@ const SHARD: [i64; 2] = [128, 4];
 /// Networks that are ready to be run: their weights as the products want them.
 pub struct Passes {
     layers: Vec<Ready>,
+    /// Whether rows are shared among threads.
+    shared: bool,
 }
 
 struct Ready {
@@ -56,7 +58,7 @@ impl Passes {
             let norm = layer.norm.as_ref().map(|(between, parameters)| (*between, parameters.each_ref().map(detached)));
             Ready { weight: layer.weight.detach().to_kind(kind), bias: layer.bias.detach(), norm }
         };
-        Self { layers: layers.iter().map(ready).collect() }
+        Self { layers: layers.iter().map(ready).collect(), shared: true }
     }
 
     /// What the networks make of `x` `[K, B, in]`: `[K, B, out]` in single precision, and what the way back needs.
@@ -64,10 +66,17 @@ impl Passes {
     /// # Panics
     /// If `x` is not a single-precision tensor on the CPU.
     pub fn run(&self, x: &Tensor) -> (Tensor, Run) {
-        let items = tch::no_grad(|| shards(x)).into_iter().map(|x| (self.shallow_clone(), x)).collect();
+        let items = tch::no_grad(|| self.shards(x)).into_iter().map(|x| (self.shallow_clone(), x)).collect();
         let (results, tapes): (Vec<_>, Vec<_>) =
             side_by_side(items, |(passes, x)| passes.run_shard(&x)).into_iter().unzip();
         (joined(results), Run { passes: self.shallow_clone(), tapes })
+    }
+
+    /// Rows of `x` `[K, B, w]` as they are shared among threads.
+    fn shards(&self, x: &Tensor) -> Vec<Tensor> {
+        let [rows, most] = SHARD;
+        let count = if self.shared { (x.size()[1] / rows).clamp(1, most) } else { 1 };
+        if count == 1 { vec![x.shallow_clone()] } else { x.tensor_split(count, 1) }
     }
 
     /// The same networks, for another thread.
@@ -77,7 +86,12 @@ impl Passes {
             bias: layer.bias.shallow_clone(),
             norm: layer.norm.as_ref().map(|(between, parameters)| (*between, parameters.each_ref().map(detached))),
         };
-        Self { layers: self.layers.iter().map(clone).collect() }
+        Self { layers: self.layers.iter().map(clone).collect(), shared: self.shared }
+    }
+
+    /// The same networks, to be run on one thread, another one: whoever has cut rows already does not want them cut again.
+    pub(crate) fn on_one_thread(&self) -> Self {
+        Self { shared: false, ..self.shallow_clone() }
     }
 
     fn run_shard(&self, x: &Tensor) -> (Tensor, Tape) {
@@ -145,7 +159,7 @@ impl Run {
     /// # Panics
     /// If the shape is that of other networks, or the way back was gone already.
     pub fn pull_back(&mut self, bar: &Tensor, wants_x: bool) -> Option<Tensor> {
-        let bars = tch::no_grad(|| shards(bar));
+        let bars = tch::no_grad(|| self.passes.shards(bar));
         let tapes = std::mem::take(&mut self.tapes);
         assert_eq!(tapes.len(), bars.len(), "a gradient of as many rows as were run");
         let items = tapes.into_iter().zip(bars).map(|(tape, bar)| (self.passes.shallow_clone(), tape, bar)).collect();
@@ -195,13 +209,6 @@ pub fn gradients(runs: Vec<Run>) -> Gradients {
     })
 }
 
-/// Rows of `x` `[K, B, w]` as they are shared among threads.
-fn shards(x: &Tensor) -> Vec<Tensor> {
-    let [rows, most] = SHARD;
-    let count = (x.size()[1] / rows).clamp(1, most);
-    if count == 1 { vec![x.shallow_clone()] } else { x.tensor_split(count, 1) }
-}
-
 /// Rows that belong together, one after another.
 fn joined(mut parts: Vec<Tensor>) -> Tensor {
     if parts.len() == 1 { parts.remove(0) } else { tch::no_grad(|| Tensor::cat(&parts, 1)) }
@@ -209,7 +216,7 @@ fn joined(mut parts: Vec<Tensor>) -> Tensor {
 
 /// Does `work` on each of `items`, as many at a time as there are threads, with libtorch keeping to the thread it is called
 /// on. Results are in the order of the items.
-fn side_by_side<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
+pub(crate) fn side_by_side<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
     let threads = tch::get_num_threads();
     let alone = |item| {
         tch::set_num_threads(1);
