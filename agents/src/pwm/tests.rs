@@ -37,7 +37,8 @@ fn the_actor_s_gradient_is_that_of_the_objective() {
             "normalise_latents": shown == "projected"});
         let mut pwm = run(&json!({"detach": detach, "model": model}));
         tch::manual_seed(3);
-        for mut weight in pwm.model_weights.variables().into_values() {
+        // By name: the order of a map is another one each time.
+        for mut weight in pwm.model_weights.variables().into_iter().collect::<Named>().into_values() {
             let noise = weight.randn_like() * 0.5;
             let _ = tch::no_grad(|| weight.g_add_(&noise));
         }

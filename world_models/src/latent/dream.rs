@@ -33,25 +33,25 @@ impl<'a> LatentDream<'a> {
         Self { ready, latents, shown, steps, inputs, rewarded: None, of_inputs: None, onward: None }
     }
 
-    fn go_on_from(&mut self, latents: Tensor) {
-        self.shown = self.ready.shown(&latents).0;
-        self.latents = latents;
+    /// Shows other latents from now on; what the way back through what is shown needs.
+    fn go_on_from(&mut self, latents: Tensor) -> ShownRun {
+        let (shown, run) = self.ready.shown(&latents);
+        (self.latents, self.shown) = (latents, shown);
+        run
     }
 
     /// Goes on in some rows, `[n]`, with what is made of other observations, `[n, O]`. No gradient comes back from there: whoever goes
     /// back must give none.
     pub fn begin_anew(&mut self, rows: &Tensor, observations: &Tensor) {
-        self.go_on_from(self.latents.index_copy(0, rows, &self.ready.encode(observations)));
+        let _ = self.go_on_from(self.latents.index_copy(0, rows, &self.ready.encode(observations)));
     }
 
     /// What the latest step has really led to, observations `[N, O]`, takes the place of what was foreseen. Gradients come back as if it
     /// had been foreseen.
     pub fn correct(&mut self, observations: &Tensor) {
-        self.latents = self.ready.encode(observations);
-        let (shown, tape) = self.ready.shown(&self.latents);
-        self.shown = shown;
+        let run = self.go_on_from(self.ready.encode(observations));
         if let Some((_, foreseen)) = self.steps.last_mut() {
-            *foreseen = tape;
+            *foreseen = run;
         }
     }
 }
@@ -64,9 +64,8 @@ impl Dream for LatentDream<'_> {
     fn act(&mut self, actions: &Tensor) {
         self.inputs.push(Tensor::cat(&[&self.latents, actions], 1));
         let (next, step) = self.ready.dynamics.step(&self.latents, actions);
-        let (shown, tape) = self.ready.shown(&next);
-        (self.latents, self.shown) = (next, shown);
-        self.steps.push((step, tape));
+        let run = self.go_on_from(next);
+        self.steps.push((step, run));
     }
 
     fn rewards(&mut self) -> Tensor {
