@@ -217,6 +217,9 @@ fn explained(error: &Error) -> Option<Usage> {
     })
 }
 
+/// The exit code where nobody reads what is printed any more: as if the system had ended the program for it.
+pub const NOBODY_READS: i32 = 128 + signal_hook::consts::SIGPIPE;
+
 /// 2 for usage, 75 when stopped, 74 for input and output, 1 for the rest.
 #[must_use]
 pub fn code_of(error: &Error) -> u8 {

@@ -21,6 +21,7 @@ use cli::{Cli, Command};
 /// Parses the command line, runs the command, and gives the exit code of [`failure::code_of`].
 #[must_use]
 pub fn main() -> ExitCode {
+    end_where_nobody_reads();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -41,7 +42,19 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whether a command computes with libtorch. Others have the allocator as the system has it: one that keeps all memory for the
+/// Whoever reads what is printed may stop (`| head`). Printing panics then; there is nobody left to say anything to, and the program
+/// ends as others do that the system stops for it.
+fn end_where_nobody_reads() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|said| said.starts_with("failed printing to stdout: Broken pipe")) {
+            std::process::exit(failure::NOBODY_READS);
+        }
+        report(panic);
+    }));
+}
+
+/// Whether a command computes with libtorch. Others have the allocator as it is: one that keeps all memory for the
 /// next step lets long recordings grow.
 fn uses_libtorch(command: &Command) -> bool {
     matches!(command, Command::Train(_) | Command::Eval(_) | Command::Bench(_) | Command::Quickstart(_))

@@ -30,6 +30,16 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
+/// `mindseye envs | head`: results that nobody reads to the end are no mistake.
+#[test]
+fn results_may_be_left_unread() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(cargo_bin("mindseye"));
+    let output = command.arg("envs").stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(141), ""));
+}
+
 /// Runs what must succeed; its standard output.
 fn ok(arguments: &[&str]) -> String {
     let (code, out, err) = run(arguments);

@@ -3,7 +3,7 @@
 use simulators::rng::Rng;
 use tch::{Device, Kind, Tensor, nn};
 use world_models::flow::Path;
-use world_models::mlp::passes::{Run, gradients};
+use world_models::mlp::passes::{Gradients, Passes, Run, gradients};
 use world_models::mlp::{Mlps, Numbers, gradient};
 
 use crate::moments::{CLIP, Moments};
@@ -20,13 +20,29 @@ pub struct Actor {
     min_log_std: f64,
 }
 
-/// What [`Actor::pull_back`] needs of the actions.
+/// An actor with the weights of now, ready to act.
+pub struct ReadyActor {
+    passes: Passes,
+    flow: Option<Path>,
+    /// `[A]`.
+    deviation: Tensor,
+}
+
+/// What [`ReadyActor::pull_back`] needs of the actions, and what it leaves.
 pub struct ActorTape {
     inputs: Tensor,
     /// In the order in which they were made.
     runs: Vec<Run>,
     noise: Tensor,
     actions: Tensor,
+    /// With respect to the deviations' logarithms, `[A]`, after the way back.
+    of_log_std: Option<Tensor>,
+}
+
+/// Gradients of an actor's parameters.
+pub struct ActorGradients {
+    network: Gradients,
+    log_std: Tensor,
 }
 
 impl ActorTape {
@@ -46,11 +62,44 @@ impl Actor {
         Self { network, flow: config.flow, log_std, min_log_std: config.min_log_std }
     }
 
+    /// The actor with the weights of now.
+    pub fn ready(&self, numbers: Numbers) -> ReadyActor {
+        let deviation = tch::no_grad(|| self.log_std.exp());
+        ReadyActor { passes: self.network.passes(numbers), flow: self.flow, deviation }
+    }
+
+    /// Adds to the gradients of the parameters.
+    pub fn add(&self, gradients: ActorGradients) {
+        self.network.add(gradients.network);
+        let _ = gradient(&self.log_std).g_add_(&gradients.log_std);
+    }
+
+    /// Lifts deviations that have fallen below their floor. The parameter itself is written: with a clamp in the function it
+    /// would have no gradient there, and the deviation could never rise again.
+    pub fn keep_exploring(&mut self) {
+        tch::no_grad(|| {
+            let _ = self.log_std.clamp_min_(self.min_log_std);
+        });
+    }
+
+    /// The mean deviation.
+    #[must_use]
+    pub fn deviation(&self) -> f64 {
+        tch::no_grad(|| self.log_std.exp().mean(Kind::Float).double_value(&[]))
+    }
+}
+
+impl ReadyActor {
+    /// The same actor, for another thread, to act on that one alone.
+    pub fn on_one_thread(&self) -> Self {
+        Self { passes: self.passes.on_one_thread(), flow: self.flow, deviation: self.deviation.shallow_clone() }
+    }
+
     /// Actions before they are squashed, from `start` `[B, A]`: noise, or zero.
     fn from(&self, x: &Tensor, start: &Tensor) -> (Tensor, Vec<Run>) {
         let mut runs = Vec::new();
         let mut at = |inputs: &Tensor| {
-            let (result, run) = self.network.run(inputs, Numbers::F32);
+            let (result, run) = self.passes.run(&inputs.unsqueeze(0));
             runs.push(run);
             result.squeeze_dim(0)
         };
@@ -66,24 +115,26 @@ impl Actor {
 
     /// The likeliest actions `[B, A]` for inputs `x` `[B, in]`.
     pub fn likeliest(&self, x: &Tensor) -> Tensor {
-        let zero = Tensor::zeros([x.size()[0], self.log_std.numel() as i64], (Kind::Float, Device::Cpu));
+        let zero = Tensor::zeros([x.size()[0], self.deviation.numel() as i64], (Kind::Float, Device::Cpu));
         tch::no_grad(|| self.from(x, &zero).0.tanh())
     }
 
     /// Actions `[B, A]` for inputs `x` `[B, in]` and standard normal `noise` `[B, A]`, and what the way back needs.
     pub fn explore(&self, x: &Tensor, noise: Tensor) -> (Tensor, ActorTape) {
-        let (actions, runs) = tch::no_grad(|| self.from(x, &(self.log_std.exp() * &noise)));
+        let (actions, runs) = tch::no_grad(|| self.from(x, &(&self.deviation * &noise)));
         let actions = actions.tanh();
-        (actions.shallow_clone(), ActorTape { inputs: x.shallow_clone(), runs, noise, actions })
+        let tape =
+            ActorTape { inputs: x.shallow_clone(), runs, noise, actions: actions.shallow_clone(), of_log_std: None };
+        (actions, tape)
     }
 
     /// The way back through a step, given the gradient with respect to its actions, `[B, A]`. Returns that with respect to the
-    /// inputs, `[B, in]`, if it is wanted. [`Actor::gather`] adds what is left in the tape to the gradients of the parameters.
+    /// inputs, `[B, in]`, if it is wanted. [`gather`] makes gradients of the parameters of what is left in the tape.
     ///
     /// # Panics
     /// If the tape is of another actor.
     pub fn pull_back(&self, tape: &mut ActorTape, actions_bar: &Tensor, wants_x: bool) -> Option<Tensor> {
-        let ActorTape { inputs, runs, noise, actions } = tape;
+        let ActorTape { inputs, runs, noise, actions, of_log_std } = tape;
         let bar: Tensor = actions_bar * (1.0 - actions.square());
         let (of_start, of_x) = match self.flow {
             None => {
@@ -102,33 +153,24 @@ impl Actor {
                 (of_start, wants_x.then_some(of_x))
             }
         };
-        let deviation = tch::no_grad(|| self.log_std.exp());
-        let sum = (of_start * &*noise * deviation).sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
-        let _ = gradient(&self.log_std).g_add_(&sum);
+        let each = of_start * &*noise * &self.deviation;
+        *of_log_std = Some(each.sum_dim_intlist([0i64].as_slice(), false, Kind::Float));
         of_x
     }
+}
 
-    /// Adds the gradients of the parameters after the ways back through all of these steps.
-    ///
-    /// # Panics
-    /// If there is no step, or one whose way back was not gone.
-    pub fn gather(&self, tapes: Vec<ActorTape>) {
-        self.network.add(gradients(tapes.into_iter().flat_map(|tape| tape.runs).collect()));
+/// Gradients of the actor's parameters after the ways back through all of these steps.
+///
+/// # Panics
+/// If there is no step, or one whose way back was not gone.
+pub fn gather(tapes: Vec<ActorTape>) -> ActorGradients {
+    let (mut runs, mut log_std) = (Vec::new(), None);
+    for ActorTape { runs: of_step, of_log_std, .. } in tapes {
+        let of_log_std = of_log_std.expect("tapes whose way back was gone");
+        log_std = Some(log_std.map_or_else(|| of_log_std.shallow_clone(), |sum: Tensor| sum + &of_log_std));
+        runs.extend(of_step);
     }
-
-    /// Lifts deviations that have fallen below their floor. The parameter itself is written: with a clamp in the function it
-    /// would have no gradient there, and the deviation could never rise again.
-    pub fn keep_exploring(&mut self) {
-        tch::no_grad(|| {
-            let _ = self.log_std.clamp_min_(self.min_log_std);
-        });
-    }
-
-    /// The mean deviation.
-    #[must_use]
-    pub fn deviation(&self) -> f64 {
-        tch::no_grad(|| self.log_std.exp().mean(Kind::Float).double_value(&[]))
-    }
+    ActorGradients { network: gradients(runs), log_std: log_std.expect("a step") }
 }
 
 /// Centres and scales observations by running moments, as tensors.
@@ -195,14 +237,15 @@ mod tests {
         let normaliser = Normaliser::new(Some(&moments));
         let (obs, noise, bar) = (random(rng, [6, 5]), random(rng, [6, 3]), random(rng, [6, 3]));
         let objective = |obs: &Tensor| {
-            let (actions, _) = actor.explore(&normaliser.apply(obs), noise.shallow_clone());
+            let (actions, _) = actor.ready(Numbers::F32).explore(&normaliser.apply(obs), noise.shallow_clone());
             (actions * &bar).sum(Kind::Double).double_value(&[])
         };
         let inputs = normaliser.apply(&obs);
-        let (_, mut tape) = actor.explore(&inputs, noise.shallow_clone());
-        let bar = actor.pull_back(&mut tape, &bar, true).expect("it was wanted");
+        let ready = actor.ready(Numbers::F32);
+        let (_, mut tape) = ready.explore(&inputs, noise.shallow_clone());
+        let bar = ready.pull_back(&mut tape, &bar, true).expect("it was wanted");
         let gradient = normaliser.pull_back(&inputs, &bar);
-        actor.gather(vec![tape]);
+        actor.add(gather(vec![tape]));
         let difference = |more: f64, less: f64, width: f64| (more - less) / width;
         for (row, column) in [(0, 0), (3, 4), (5, 2)] {
             let moved = |by: f64| {
@@ -259,15 +302,16 @@ mod tests {
             assert!(variables.is_empty(), "{variables:?}");
             let input = |name: &str| fixture.tensor(&format!("input.{name}")).shallow_clone();
             let (x, noise) = (input("obs"), input("noise"));
-            fixture.check("deterministic", &actor.likeliest(&x).atanh());
-            let (actions, mut tape) = actor.explore(&x, noise);
+            let ready = actor.ready(Numbers::F32);
+            fixture.check("deterministic", &ready.likeliest(&x).atanh());
+            let (actions, mut tape) = ready.explore(&x, noise);
             fixture.check("sample", &actions.atanh());
 
             // The gradient of the mean of squares of what is not squashed.
             let raw = actions.atanh();
             let bar = &raw * (2.0 / raw.numel() as f64) / (1.0 - actions.square());
-            actor.pull_back(&mut tape, &bar, false);
-            actor.gather(vec![tape]);
+            ready.pull_back(&mut tape, &bar, false);
+            actor.add(gather(vec![tape]));
             let variables = vs.variables();
             for output in fixture.outputs().filter(|output| output.starts_with("grad.")) {
                 let found = gradient(&variables[&ours(&output["grad.".len()..])]);

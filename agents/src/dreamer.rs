@@ -131,11 +131,11 @@ impl Dreamer {
     fn play(&mut self) -> Result<(f64, usize), EnvError> {
         let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
         let (rows, actions) = (self.envs.num_envs(), self.envs.spec().action.size());
-        let frame = self.frame;
+        let (frame, actor) = (self.frame, self.agent.actor.ready(self.config.actor.numbers));
         let (mut rewards, mut terminated) = (0.0, 0);
         for _ in 0..self.config.horizon {
             let seen = self.mind.features(&self.belief);
-            let done = self.agent.actor.explore(&seen, normal(noise, rows, actions)).0;
+            let done = actor.explore(&seen, normal(noise, rows, actions)).0;
             let done = self.scale.apply(&done);
             let mut buffer = Buffer::zeros(self.envs.spec().action.dtype(), rows * actions);
             buffer.write(0, &floats_of(&done));
@@ -177,8 +177,10 @@ impl Dreamer {
         for _ in 0..config.dreams {
             let dream = Taped::new(self.mind.as_ref(), &self.scale, &passes, self.belief.shallow_clone());
             let noises = (0..config.horizon).map(|_| normal(noise, rows, actions));
-            let window = Window::new(dream, config.detach).dreamt(&self.agent.actor, noises);
-            let imagined = self.agent.pull_back(objective, &mut self.state.returns, window);
+            let actor = self.agent.actor.ready(config.actor.numbers);
+            let window = Window::new(dream, actor, config.detach).dreamt(noises);
+            let courses = vec![Course::On; rows * config.horizon];
+            let imagined = self.agent.pull_back(objective, &mut self.state.returns, window, courses);
             let rate = schedule.rate(config.actor.learning_rate, epoch);
             self.agent.train_actor(imagined.loss, rate, report)?;
             let rate = schedule.rate(config.critic.learning_rate, epoch);

@@ -1,7 +1,6 @@
 //! A policy's objective inside a model, whatever the model: its gradient for the actor, and targets for the critics.
 
 use tch::Tensor;
-use world_models::dream::Dream;
 use world_models::mlp::Numbers;
 
 use crate::agent::Agent;
@@ -9,7 +8,7 @@ use crate::columns::floats_of;
 use crate::critic;
 use crate::moments::{Moments, mean};
 use crate::returns::{Course, WindowEnd, td_lambda, weights};
-use crate::window::{Back, Window};
+use crate::window::{Back, Bars, Columns, Dreamt};
 
 /// What the actor lowers minus of, and what the critics are fitted to.
 #[derive(Debug, Clone, Copy)]
@@ -32,30 +31,34 @@ pub(crate) struct Imagined {
     /// Of what steps led to.
     pub worth: Vec<f32>,
     pub courses: Vec<Course>,
-    /// See [`Back::lengths`].
+    /// Lengths of the gradient with respect to each step's actions, earliest first: how far credit reaches.
     pub lengths: Vec<f64>,
 }
 
 impl Agent {
     /// Takes the gradient of what the actor lowers: minus the discounted rewards of the window and the value of what it led to, divided
-    /// by the running deviation of that, `returns`.
-    pub fn pull_back<D: Dream>(
+    /// by the running deviation of that, `returns`. `courses` `[T * N]` say how episodes went on.
+    pub fn pull_back(
         &mut self,
         objective: Objective,
         returns: &mut Moments,
-        mut window: Window<D>,
+        mut window: impl Dreamt,
+        courses: Vec<Course>,
     ) -> Imagined {
-        let (rows, seen, ends) = (window.rows(), window.begins(), window.ends());
-        let rewards = floats_of(&window.dream.rewards());
+        let Columns { begins, ends, rewards } = window.columns();
+        let (shape, ends, rewards) = (ends.size(), ends.flatten(0, 1), floats_of(&rewards));
+        let rows = shape[1] as usize;
         let worth = floats_of(&critic::values(self.judges(), &ends, objective.numbers));
-        let weights = weights(&window.courses, rows, objective.gamma, objective.window_end);
+        let weights = weights(&courses, rows, objective.gamma, objective.window_end);
         let losses = weights.losses(&rewards, &worth, rows);
         let down = weights.down(returns.scale_with(&losses) / rows as f64);
-        window.dream.pull_back_rewards(&Tensor::from_slice(&down.rewards));
         let of_ends = critic::value_gradient(self.judges(), &ends, &down.values, objective.numbers);
         self.actor_adam.zero_grad();
-        let Back { courses, lengths } = window.pull_back(&self.actor, &of_ends);
-        Imagined { rows, loss: mean(&losses), seen, rewards, worth, courses, lengths }
+        let bars = Bars::new(&courses, &Tensor::from_slice(&down.rewards), of_ends.view(shape.as_slice()));
+        let Back { gradients, squares } = window.pull_back(bars);
+        gradients.into_iter().for_each(|gradients| self.actor.add(gradients));
+        let lengths = squares.into_iter().map(f64::sqrt).collect();
+        Imagined { rows, loss: mean(&losses), seen: begins.flatten(0, 1), rewards, worth, courses, lengths }
     }
 }
 

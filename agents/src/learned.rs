@@ -113,6 +113,7 @@ impl Policy for Learned {
         if spec.id != self.config.env.id || !fits || actions.dtype() != spec.action.dtype() {
             return Err(wrong());
         }
+        let actor = self.actor.ready(Numbers::F32);
         for (chunk, first) in (0..envs.num_envs()).step_by(ROWS).enumerate() {
             let rows = first..(first + ROWS).min(envs.num_envs());
             let steps: Vec<u32> = rows.clone().map(|row| envs.row(row).steps).collect();
@@ -137,8 +138,8 @@ impl Policy for Learned {
                 Tensor::from_slice(&noise).view([ROWS as i64, a as i64])
             });
             let done = match noise {
-                Some(noise) => self.actor.explore(&inputs, noise).0,
-                None => self.actor.likeliest(&inputs),
+                Some(noise) => actor.explore(&inputs, noise).0,
+                None => actor.likeliest(&inputs),
             };
             let done = self.eyes.act(chunk, &done);
             actions.write(rows.start * a, &floats_of(&done)[..rows.len() * a]);

@@ -26,6 +26,8 @@ pub struct ActorConfig {
     pub activation: Activation,
     /// How weights begin.
     pub start: Start,
+    /// What it is computed in while it is trained; afterwards it acts in single precision.
+    pub numbers: Numbers,
     /// Logarithm of the deviation at first.
     pub initial_log_std: f64,
     /// The deviation's logarithm never falls below it.
@@ -44,6 +46,7 @@ impl Default for ActorConfig {
             hidden: vec![400, 200, 100],
             activation: Activation::Mish,
             start: Start::Uniform,
+            numbers: Numbers::F32,
             initial_log_std: -1.0,
             min_log_std: -10.0,
             learning_rate: 2e-3,
@@ -71,7 +74,7 @@ pub struct CriticConfig {
     /// Deviation of the noise on what they are fitted on. Where they see hundreds of numbers that lie near a surface of few dimensions, as
     /// latents do, nothing else holds their gradients to it.
     pub input_noise: f64,
-    /// What they are fitted in; their values are always computed in single precision.
+    /// What they are fitted in.
     pub numbers: Numbers,
     /// Share of a target critic that stays when it follows the critic after a window; without it there is no target critic.
     pub target_stays: Option<f64>,

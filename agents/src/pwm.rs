@@ -41,7 +41,7 @@ use crate::learner::{Learner, ModelReport, NotFinite, Report, TakeInError};
 use crate::moments::{CLIP, EPSILON, Moments};
 use crate::played::Played;
 use crate::returns::Course;
-use crate::window::Window;
+use crate::window::Shares;
 
 pub use config::{ModelTraining, Normalise, PwmConfig, Rollouts};
 pub use imagination::Imagination;
@@ -82,6 +82,15 @@ struct State {
     obs: Vec<f32>,
     envs: VectorSnapshot,
     replay: ReplayState,
+}
+
+/// A window that the envs have played.
+struct Lived {
+    window: Shares<LatentDream>,
+    /// How episodes went on, `[T * N]`.
+    courses: Vec<Course>,
+    /// The mean real one of a step.
+    reward: f64,
 }
 
 /// A PWM run in memory.
@@ -186,45 +195,55 @@ impl Pwm {
         [self.envs.spec().observation.size(), self.envs.spec().action.size()]
     }
 
-    /// Plays and imagines a window with the policy as it explores; and the mean real reward of a step.
-    fn play<'a>(&mut self, ready: &'a Ready) -> Result<(Window<LatentDream<'a>>, f64), EnvError> {
+    /// A window that begins with `observations` `[N, O]`.
+    fn window(&self, ready: &Ready, observations: &Tensor) -> Shares<LatentDream> {
+        let actor = self.agent.actor.ready(self.config.actor.numbers);
+        let dream = |part: &Tensor| LatentDream::new(ready.on_one_thread(), part);
+        Shares::new(observations, &actor, self.config.detach, dream)
+    }
+
+    /// Plays and imagines a window with the policy as it explores.
+    fn play(&mut self, ready: &Ready) -> Result<Lived, EnvError> {
         let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
-        let ([o, a], rows) = (self.sizes(), self.envs.num_envs());
+        let ([o, a], rows, real) = (self.sizes(), self.envs.num_envs(), self.config.rollouts == Rollouts::Real);
         let as_tensor = |obs: &[f32]| Tensor::from_slice(obs).view([-1, o as i64]);
-        let mut window = Window::new(LatentDream::new(ready, &as_tensor(&self.state.obs)), self.config.detach);
-        let mut rewards = 0.0;
+        let mut window = self.window(ready, &as_tensor(&self.state.obs));
+        let (mut all, mut reward) = (Vec::new(), 0.0);
         for _ in 0..self.config.horizon {
-            let actions = floats_of(&window.step(&self.agent.actor, normal(noise, rows, a)));
+            let actions = floats_of(&window.step(&normal(noise, rows, a)));
             let broken = broken_rows(self.envs.step(&Buffer::F32(actions.clone()), &mut self.out))?;
             let courses: Vec<Course> = courses(&self.out).collect();
             self.state.broken_steps += broken as u64;
-            rewards += self.out.reward().iter().filter(|x| x.is_finite()).map(|&x| f64::from(x)).sum::<f64>();
+            reward += self.out.reward().iter().filter(|x| x.is_finite()).map(|&x| f64::from(x)).sum::<f64>();
             self.state.obs.copy_from_slice(floats(self.out.obs()));
             // What a row shows in which a number was not finite; it is reset by the next step, whatever its action.
             self.state.obs.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
             self.remember(&actions);
-            let anew: Vec<usize> = (0..rows).filter(|&row| courses[row] != Course::On).collect();
-            if self.config.rollouts == Rollouts::Real {
+            if real {
                 let led_to = as_tensor(floats(self.out.final_obs())).nan_to_num(0.0, 0.0, 0.0);
-                window.correct(|dream| dream.correct(&led_to));
+                window.each(&led_to, |window, led_to| window.correct(|dream| dream.correct(led_to)));
             }
-            if !anew.is_empty() {
-                let obs: Vec<f32> =
-                    anew.iter().flat_map(|row| &self.state.obs[row * o..(row + 1) * o]).copied().collect();
-                let anew: Vec<i64> = anew.iter().map(|&row| row as i64).collect();
-                window.dream.begin_anew(&Tensor::from_slice(&anew), &as_tensor(&obs));
+            if courses.iter().any(|&course| course != Course::On) {
+                let ended: Vec<f32> = courses.iter().map(|&c| f32::from(u8::from(c != Course::On))).collect();
+                let anew = Tensor::cat(&[Tensor::from_slice(&ended).unsqueeze(1), as_tensor(&self.state.obs)], 1);
+                window.each(&anew, |window, anew| {
+                    let rows = anew.select(1, 0).nonzero().flatten(0, 1);
+                    if rows.numel() > 0 {
+                        window.dream.begin_anew(&rows, &anew.narrow(1, 1, o as i64).index_select(0, &rows));
+                    }
+                });
             }
-            window.courses.extend(courses);
+            all.extend(courses);
         }
-        Ok((window, rewards / self.config.schedule().steps() as f64))
+        Ok(Lived { window, courses: all, reward: reward / self.config.schedule().steps() as f64 })
     }
 
     /// Imagines a window from `observations` `[N, O]`, and has no env play it.
-    fn dream<'a>(&self, ready: &'a Ready, observations: &Tensor) -> Window<LatentDream<'a>> {
+    fn dream(&self, ready: &Ready, observations: &Tensor) -> Shares<LatentDream> {
         let (rows, [_, a]) = (observations.size()[0] as usize, self.sizes());
         let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
-        let window = Window::new(LatentDream::new(ready, observations), self.config.detach);
-        window.dreamt(&self.agent.actor, (0..self.config.horizon).map(|_| normal(noise, rows, a)))
+        let noises: Vec<Tensor> = (0..self.config.horizon).map(|_| normal(noise, rows, a)).collect();
+        self.window(ready, observations).dreamt(&Tensor::stack(&noises, 0))
     }
 
     /// Those of all optimisers by name.
@@ -322,13 +341,14 @@ impl Pwm {
     /// The actor's update from a window and, if they are to learn too, the critics' from what was imagined before it.
     fn train_policy(
         &mut self,
-        window: Window<LatentDream<'_>>,
+        window: Shares<LatentDream>,
+        courses: Vec<Course>,
         critics_too: bool,
         report: &mut Report,
     ) -> Result<(), NotFinite> {
         let config = &self.config;
         let (objective, schedule, epoch) = (config.objective(), config.schedule(), self.state.epoch);
-        let imagined = self.agent.pull_back(objective, &mut self.state.returns, window);
+        let imagined = self.agent.pull_back(objective, &mut self.state.returns, window, courses);
         self.agent.train_actor(imagined.loss, schedule.rate(config.actor.learning_rate, epoch), report)?;
         if !critics_too {
             return Ok(());
@@ -353,9 +373,9 @@ impl Learner for Pwm {
             && (self.state.epoch + 1).is_multiple_of(self.config.log_every)
             && !self.replay.is_empty();
         let diagnosis = due.then(|| self.diagnose(&ready));
-        let (window, reward) = self.play(&ready)?;
+        let Lived { window, courses, reward } = self.play(&ready)?;
         self.state.env_steps += self.config.schedule().steps();
-        let terminated = window.courses.iter().filter(|&&course| course == Course::Terminated).count();
+        let terminated = courses.iter().filter(|&&course| course == Course::Terminated).count();
         let mut report = Report { reward, terminated, diagnosis, ..self.report() };
         let training = self.config.model_training.clone();
         let rate = self.config.schedule().rate(training.learning_rate, self.state.epoch);
@@ -366,7 +386,7 @@ impl Learner for Pwm {
         let done = if self.replay.is_empty() {
             Ok(())
         } else {
-            self.train_policy(window, true, &mut report)
+            self.train_policy(window, courses, true, &mut report)
                 .and_then(|()| self.train_model(updates, rate).map(|found| report.model = Some(found)))
         };
         let wrong = done.err();

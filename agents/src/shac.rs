@@ -110,15 +110,16 @@ impl Shac {
         let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
         self.envs.forget();
         let ([columns, actions], rows) = (sizes(self.envs.spec()), self.envs.num_envs());
-        let mut rollout = Rollout::new(self.envs.spec(), self.envs.num_envs(), self.config.horizon);
+        let actor = self.agent.actor.ready(self.config.actor.numbers);
+        let mut rollout = Rollout::new(self.envs.spec(), rows, self.config.horizon, actor);
         for _ in 0..self.config.horizon {
             if let Some(moments) = &mut self.state.observations {
                 moments.update(&self.state.obs);
             }
             let obs = Tensor::from_slice(&self.state.obs).view([-1, columns]);
             let normal = normal(noise, rows, actions as usize);
-            let (actions, tape) = self.agent.actor.explore(&normaliser.apply(&obs), normal);
-            let broken = rollout.step(self.envs.as_mut(), &actions, tape, &mut self.out)?;
+            let inputs = normaliser.apply(&obs);
+            let broken = rollout.step(self.envs.as_mut(), (&inputs, normal), &mut self.out)?;
             self.state.broken_steps += broken as u64;
             self.state.obs.copy_from_slice(floats(self.out.obs()));
             if broken > 0 {
@@ -219,8 +220,8 @@ impl Learner for Shac {
         self.agent.actor_adam.zero_grad();
         let final_obs_bar = self.value_gradient(&normaliser, &rollout.final_obs, &down.values);
         let objective = Bars { rewards: &down.rewards, final_obs: &final_obs_bar };
-        let inputs =
-            rollout.pull_back(self.envs.as_mut(), &self.agent.actor, &normaliser, &objective, config.row_gradients);
+        let (gradients, inputs) = rollout.pull_back(self.envs.as_mut(), &normaliser, &objective, config.row_gradients);
+        self.agent.actor.add(gradients);
         let mut report = Report {
             reward: mean(&rollout.rewards),
             deviation: self.agent.actor.deviation(),

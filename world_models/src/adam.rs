@@ -159,7 +159,15 @@ fn is_plain(tensor: &Tensor) -> bool {
 /// In double precision, chunk by chunk, so that the number of threads changes no bit.
 fn sum_of_squares(gradient: &Tensor) -> f64 {
     let values = slice::<f32>(gradient, gradient.numel());
-    let of_chunk = |chunk: &[f32]| chunk.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
+    // Eight sums side by side: one alone would wait for each addition.
+    let of_chunk = |chunk: &[f32]| {
+        let (eights, rest) = chunk.as_chunks::<8>();
+        let mut sums = [0.0; 8];
+        for eight in eights {
+            sums.iter_mut().zip(eight).for_each(|(sum, &x)| *sum += f64::from(x) * f64::from(x));
+        }
+        sums.iter().sum::<f64>() + rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>()
+    };
     values.par_chunks(CHUNK).map(of_chunk).collect::<Vec<_>>().into_iter().sum()
 }
 

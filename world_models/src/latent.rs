@@ -191,7 +191,8 @@ impl LatentModel {
 
 impl Ready {
     /// The same networks, to be run on one thread, another one.
-    fn on_one_thread(&self) -> Self {
+    #[must_use]
+    pub fn on_one_thread(&self) -> Self {
         Self {
             of_observations: self.of_observations.as_ref().map(Scales::shallow_clone),
             of_latents: self.of_latents.as_ref().map(Scales::shallow_clone),

@@ -5,7 +5,11 @@
     reason = "kernels are compiled per processor feature, and these must be inlined there"
 )]
 
+use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
+
+/// Numbers that a thread takes at a time.
+const CHUNK: usize = 16_384;
 
 /// A number as the map stores it. Arithmetic is in `f32`; `bf16` is only a way to store.
 pub trait Element: Copy + Send + Sync + 'static {
@@ -102,4 +106,31 @@ pub fn slice_mut<T: Element>(tensor: &mut Tensor, len: usize) -> &mut [T] {
     unsafe {
         std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<T>(), len)
     }
+}
+
+/// The sum of tensors of one shape, all of them in single precision or all in [`Bf16`], in their order and in one pass over memory. It is
+/// in single precision.
+///
+/// # Panics
+/// As [`slice`], for each of them; if there is none.
+#[must_use]
+pub fn sum(parts: &[&Tensor]) -> Tensor {
+    fn of<T: Element>(parts: &[&Tensor], sum: &mut [f32]) {
+        let parts: Vec<&[T]> = parts.iter().map(|part| slice(part, sum.len())).collect();
+        sum.par_chunks_mut(CHUNK).enumerate().for_each(|(number, sum)| {
+            let begin = number * CHUNK;
+            sum.iter_mut().zip(&parts[0][begin..]).for_each(|(sum, x)| *sum = x.widen());
+            for part in &parts[1..] {
+                sum.iter_mut().zip(&part[begin..]).for_each(|(sum, x)| *sum += x.widen());
+            }
+        });
+    }
+    let mut sum = Tensor::empty(parts[0].size(), (Kind::Float, Device::Cpu));
+    let len = sum.numel();
+    if parts[0].kind() == Kind::BFloat16 {
+        of::<Bf16>(parts, slice_mut(&mut sum, len));
+    } else {
+        of::<f32>(parts, slice_mut(&mut sum, len));
+    }
+    sum
 }

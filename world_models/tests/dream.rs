@@ -102,8 +102,8 @@ fn gradients_come_back_through_latents() {
         }
         model.rescale_latents(&[0.125; 16], 3.0);
         let (ready, seen) = (model.ready(Numbers::F32), random(&[ROWS, 5], 4));
-        agrees(&|| Box::new(LatentDream::new(&ready, &seen)));
-        let shown = LatentDream::new(&ready, &seen).seen();
+        agrees(&|| Box::new(LatentDream::new(ready.on_one_thread(), &seen)));
+        let shown = LatentDream::new(ready.on_one_thread(), &seen).seen();
         let expected = ready.encode(&seen);
         let expected = if normalise_latents { (expected - 0.125) * 3.0 } else { expected };
         assert!(shown.allclose(&expected, 1e-5, 1e-6, false));

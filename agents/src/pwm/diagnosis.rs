@@ -16,7 +16,6 @@ use crate::columns::{courses, floats, floats_of, normal};
 use crate::critic;
 use crate::learner::Diagnosis;
 use crate::returns::Course;
-use crate::window::Window;
 
 /// Added where a logarithm or a quotient could meet zero.
 const LEAST: f64 = 1e-10;
@@ -44,15 +43,16 @@ impl Pwm {
     /// From what the envs show now, with the parameters of now; nothing is changed. Gradients are those before they are clipped.
     pub(super) fn diagnose(&mut self, ready: &Ready) -> Diagnosis {
         let (rollouts, [o, a]) = (self.config.diagnosis_rollouts, self.sizes());
-        let (objective, rows) = (self.config.objective(), self.envs.num_envs());
+        let (objective, rows, horizon) = (self.config.objective(), self.envs.num_envs(), self.config.horizon);
         let rng = &mut stream(self.seed, Purpose::Diagnosis, self.state.epoch);
         let observations = Tensor::from_slice(&self.state.obs).view([-1, o as i64]);
         let weights = self.agent.actor_weights.trainable_variables();
         let (mut gradients, mut first, mut last) = (Vec::new(), 0.0, 0.0);
         for _ in 0..rollouts {
-            let window = Window::new(LatentDream::new(ready, &observations), self.config.detach);
-            let window = window.dreamt(&self.agent.actor, (0..self.config.horizon).map(|_| normal(rng, rows, a)));
-            let imagined = self.agent.pull_back(objective, &mut self.state.returns.clone(), window);
+            let noises: Vec<Tensor> = (0..horizon).map(|_| normal(rng, rows, a)).collect();
+            let window = self.window(ready, &observations).dreamt(&Tensor::stack(&noises, 0));
+            let (mut returns, courses) = (self.state.returns.clone(), vec![Course::On; rows * horizon]);
+            let imagined = self.agent.pull_back(objective, &mut returns, window, courses);
             first += imagined.lengths[0] / rollouts as f64;
             last += imagined.lengths[imagined.lengths.len() - 1] / rollouts as f64;
             let flat: Vec<Tensor> = weights.iter().map(|weight| gradient(weight).flatten(0, -1)).collect();
@@ -81,10 +81,11 @@ impl Pwm {
         truth.restore(&self.envs.snapshot()).ok()?;
         let mut out = StepBatch::for_spec(truth.spec(), rows);
         let as_tensor = |obs: &[f32]| Tensor::from_slice(obs).view([-1, o as i64]);
-        let mut dream = LatentDream::new(ready, &as_tensor(&self.state.obs));
+        let actor = self.agent.actor.ready(self.config.actor.numbers);
+        let mut dream = LatentDream::new(ready.on_one_thread(), &as_tensor(&self.state.obs));
         let (mut alive, mut of_rewards) = (vec![1.0; rows], Vec::new());
         for t in 0..horizon {
-            let (actions, _) = self.agent.actor.explore(&dream.seen(), normal(rng, rows, a));
+            let (actions, _) = actor.explore(&dream.seen(), normal(rng, rows, a));
             dream.act(&actions);
             truth.step(&Buffer::F32(floats_of(&actions)), &mut out).ok()?;
             if self.config.rollouts == Rollouts::Real {

@@ -5,13 +5,14 @@ use envs::vector::VectorConfig;
 use serde_json::json;
 use simulators::rng::Seed;
 use tch::{Device, Kind, Tensor};
-use world_models::dream::Dream as _;
 use world_models::latent::{Dynamics, LatentConfig, Sequences};
 use world_models::mlp::Numbers;
 
 use super::{Pwm, PwmConfig};
 use crate::learner::NotFinite;
+use crate::returns::Course;
 use crate::train::TrainError;
+use crate::window::Dreamt as _;
 
 /// A run for the Ant that no env plays, and rows of noise in place of what it would see.
 pub struct Rehearsal {
@@ -30,7 +31,7 @@ impl Rehearsal {
         let model = LatentConfig { dynamics, ..LatentConfig::default() };
         let mut config =
             PwmConfig { num_envs: rows, horizon, model, numbers, diagnosis_rollouts: 0, ..PwmConfig::default() };
-        config.critic.numbers = numbers;
+        (config.actor.numbers, config.critic.numbers) = (numbers, numbers);
         let vector = VectorConfig { num_envs: rows, ..VectorConfig::default() };
         let envs = find("ant")?.make(&json!({}), &vector)?;
         let pwm = Pwm::new(&config, Seed(0), envs)?;
@@ -60,12 +61,13 @@ impl Rehearsal {
     pub fn policy_update(&mut self, critics_too: bool) -> Result<(), NotFinite> {
         let (ready, mut report) = (self.pwm.model.ready(self.pwm.config.numbers), self.pwm.report());
         let window = self.pwm.dream(&ready, &self.batch.observations.get(0));
-        self.pwm.train_policy(window, critics_too, &mut report)
+        let courses = vec![Course::On; self.pwm.config.schedule().steps() as usize];
+        self.pwm.train_policy(window, courses, critics_too, &mut report)
     }
 
-    /// A window is imagined, with its rewards `[T * N]`.
+    /// A window is imagined, with its rewards `[T, N]`.
     pub fn rollout(&self) -> Tensor {
         let ready = self.pwm.model.ready(self.pwm.config.numbers);
-        self.pwm.dream(&ready, &self.batch.observations.get(0)).dream.rewards()
+        self.pwm.dream(&ready, &self.batch.observations.get(0)).columns().rewards
     }
 }

@@ -7,7 +7,9 @@ use envs::vector::{AutoresetMode, VectorConfig};
 use serde_json::json;
 use tch::Kind;
 use world_models::dream::Dream as _;
-use world_models::mlp::gradient;
+use world_models::mlp::{Numbers, gradient};
+
+use crate::window::{Dreamt as _, Window};
 
 fn run(more: &Value) -> Pwm {
     let mut config = json!({"num_envs": 6, "horizon": 5,
@@ -48,7 +50,7 @@ fn the_actor_s_gradient_is_that_of_the_objective() {
             pwm.state.returns = Moments::new(1);
             let window = pwm.dream(&ready, &observations);
             let objective = pwm.config.objective();
-            pwm.agent.pull_back(objective, &mut pwm.state.returns, window).loss
+            pwm.agent.pull_back(objective, &mut pwm.state.returns, window, vec![Course::On; 6 * 5]).loss
         };
         let mut furthest = 0.0f64;
         for (name, parameter) in pwm.agent.actor_weights.variables().into_iter().collect::<Named>() {
@@ -68,6 +70,41 @@ fn the_actor_s_gradient_is_that_of_the_objective() {
             furthest = furthest.max(error);
         }
         assert!(!detach || furthest > 0.05, "nothing is missing");
+    }
+}
+
+/// Rows that are shared among threads are dreamt, and gone back, as all together are.
+#[test]
+fn shares_of_a_window_are_the_whole() {
+    let mut pwm = run(
+        &json!({"detach": false, "model": {"latent": 16, "units": [24], "encoder_units": [16], "shown": "projected"}}),
+    );
+    tch::manual_seed(4);
+    let rows = 600;
+    let [observations, noise] =
+        [vec![rows, 11], vec![5, rows, 3]].map(|shape| Tensor::randn(shape, (Kind::Float, Device::Cpu)));
+    let courses: Vec<Course> =
+        (0..5 * rows).map(|at| if at % 7 == 0 { Course::Terminated } else { Course::On }).collect();
+    let (ready, actor) = (pwm.model.ready(pwm.config.numbers), pwm.agent.actor.ready(Numbers::F32));
+    let objective = pwm.config.objective();
+    let shares = pwm.window(&ready, &observations).dreamt(&noise);
+    let whole =
+        Window::new(LatentDream::new(ready.on_one_thread(), &observations), actor, false).dreamt(noise.unbind(0));
+    let gradients = |pwm: &Pwm| {
+        let weights: Named = pwm.agent.actor_weights.variables().into_iter().collect();
+        weights.values().map(|weight| gradient(weight).copy()).collect::<Vec<_>>()
+    };
+    let shares = pwm.agent.pull_back(objective, &mut Moments::new(1), shares, courses.clone());
+    let of_shares = gradients(&pwm);
+    let whole = pwm.agent.pull_back(objective, &mut Moments::new(1), whole, courses);
+    let of_whole = gradients(&pwm);
+    assert!((shares.loss - whole.loss).abs() < 1e-6 && shares.seen.allclose(&whole.seen, 1e-6, 1e-7, false));
+    for (shares, whole) in of_shares.iter().zip(&of_whole) {
+        let scale = whole.abs().max().double_value(&[]);
+        assert!(scale > 0.0 && (shares - whole).abs().max().double_value(&[]) < 1e-4 * scale);
+    }
+    for (shares, whole) in shares.lengths.iter().zip(whole.lengths) {
+        assert!((shares - whole).abs() < 1e-4 * whole);
     }
 }
 
@@ -111,10 +148,11 @@ fn latents_of_a_window_are_real_or_imagined() {
     for (rollouts, real) in [("real", true), ("imagined", false)] {
         let mut pwm = run(&json!({"rollouts": rollouts}));
         let ready = pwm.model.ready(pwm.config.numbers);
-        let (window, _) = pwm.play(&ready).unwrap();
+        let Lived { mut window, courses, .. } = pwm.play(&ready).unwrap();
         let now = ready.encode(&Tensor::from_slice(&pwm.state.obs).view([6, 11]));
-        assert!(window.courses.iter().all(|&course| course == Course::On));
-        for shown in [window.dream.seen(), window.ends().narrow(0, 24, 6)] {
+        assert!(courses.iter().all(|&course| course == Course::On));
+        let seen = window.each(&now, |window, _| window.dream.seen()).remove(0);
+        for shown in [seen, window.columns().ends.get(4)] {
             assert_eq!(shown.allclose(&now, 1e-5, 1e-6, false), real);
         }
     }

@@ -7,7 +7,7 @@ use envs::env::{EnvError, EnvSpec};
 use tch::Tensor;
 
 use super::sizes;
-use crate::actor::{Actor, ActorTape, Normaliser};
+use crate::actor::{ActorGradients, ActorTape, Normaliser, ReadyActor, gather};
 use crate::columns::{broken_rows, courses, floats, floats_of};
 use crate::returns::Course;
 
@@ -23,6 +23,7 @@ pub(super) struct Bars<'a> {
 pub(super) struct Rollout {
     rows: usize,
     sizes: [usize; 2],
+    actor: ReadyActor,
     /// The policy's steps.
     tapes: Vec<ActorTape>,
     /// What each action led to, before any reset.
@@ -32,11 +33,12 @@ pub(super) struct Rollout {
 }
 
 impl Rollout {
-    pub fn new(spec: &EnvSpec, rows: usize, steps: usize) -> Self {
+    pub fn new(spec: &EnvSpec, rows: usize, steps: usize, actor: ReadyActor) -> Self {
         let sizes = sizes(spec).map(|size| size as usize);
         Self {
             rows,
             sizes,
+            actor,
             tapes: Vec::with_capacity(steps),
             final_obs: Vec::with_capacity(steps * rows * sizes[0]),
             rewards: Vec::with_capacity(steps * rows),
@@ -44,17 +46,17 @@ impl Rollout {
         }
     }
 
-    /// Takes a step with `actions` `[N, A]`. Returns in how many rows a number was not finite: their step counts as the end
+    /// Takes a step as the policy explores, given `inputs` `[N, O]` and noise `[N, A]`. Returns in how many rows a number was not finite: their step counts as the end
     /// of the world with reward zero, and their next episodes have begun.
     pub fn step(
         &mut self,
         envs: &mut dyn DifferentiableEnv,
-        actions: &Tensor,
-        tape: ActorTape,
+        (inputs, noise): (&Tensor, Tensor),
         out: &mut StepBatch,
     ) -> Result<usize, EnvError> {
         let [o, _] = self.sizes;
-        let broken = broken_rows(envs.step(&Buffer::F32(floats_of(actions)), out))?;
+        let (actions, tape) = self.actor.explore(inputs, noise);
+        let broken = broken_rows(envs.step(&Buffer::F32(floats_of(&actions)), out))?;
         self.tapes.push(tape);
         let begin = self.final_obs.len();
         self.final_obs.extend_from_slice(floats(out.final_obs()));
@@ -85,17 +87,16 @@ impl Rollout {
         self.courses.iter().filter(|&&course| course == Course::Terminated).count()
     }
 
-    /// Adds the gradients of a number to those of the actor's parameters: through each step of the envs, then through the
+    /// Gradients of a number with respect to the actor's parameters: through each step of the envs, then through the
     /// actor that chose its actions, latest first. No row's gradient of its actions is let be longer than `most` times the
-    /// median of its step, if that is given. Returns what the actor was given in all steps, `[T * N, O]`.
+    /// median of its step, if that is given. And what the actor was given in all steps, `[T * N, O]`.
     pub fn pull_back(
         &mut self,
         envs: &mut dyn DifferentiableEnv,
-        actor: &Actor,
         normaliser: &Normaliser,
         bars: &Bars<'_>,
         most: Option<f64>,
-    ) -> Tensor {
+    ) -> (ActorGradients, Tensor) {
         let [o, a] = self.sizes;
         let (row, flat) = (self.rows, self.rows * o);
         let mut onward = vec![0.0; flat];
@@ -111,13 +112,12 @@ impl Rollout {
             }
             let bar = Tensor::from_slice(&actions_bar).view([row as i64, a as i64]);
             let given = tape.inputs();
-            let bar = actor.pull_back(tape, &bar, true).expect("it was wanted");
+            let bar = self.actor.pull_back(tape, &bar, true).expect("it was wanted");
             onward = floats_of(&normaliser.pull_back(&given, &bar));
             inputs.push(given);
         }
-        actor.gather(tapes);
         inputs.reverse();
-        Tensor::cat(&inputs, 0)
+        (gather(tapes), Tensor::cat(&inputs, 0))
     }
 }
 

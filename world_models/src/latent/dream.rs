@@ -9,13 +9,11 @@ use super::shown::ShownRun;
 use crate::dream::Dream;
 
 /// Latents `[N, L]`, and what the policy is given of them.
-pub struct LatentDream<'a> {
-    ready: &'a Ready,
+pub struct LatentDream {
+    ready: Ready,
     latents: Tensor,
     shown: Tensor,
     steps: Vec<(Step, ShownRun)>,
-    /// `[N, L + A]` of each step.
-    inputs: Vec<Tensor>,
     rewarded: Option<Rewarded>,
     /// With respect to latents and actions, `[T * N, L + A]`.
     of_inputs: Option<Tensor>,
@@ -23,14 +21,13 @@ pub struct LatentDream<'a> {
     onward: Option<Tensor>,
 }
 
-impl<'a> LatentDream<'a> {
+impl LatentDream {
     /// A dream that begins with what the encoder makes of observations `[N, O]`.
     #[must_use]
-    pub fn new(ready: &'a Ready, observations: &Tensor) -> Self {
+    pub fn new(ready: Ready, observations: &Tensor) -> Self {
         let latents = ready.encode(observations);
         let shown = ready.shown(&latents).0;
-        let (steps, inputs) = (Vec::new(), Vec::new());
-        Self { ready, latents, shown, steps, inputs, rewarded: None, of_inputs: None, onward: None }
+        Self { ready, latents, shown, steps: Vec::new(), rewarded: None, of_inputs: None, onward: None }
     }
 
     /// Shows other latents from now on; what the way back through what is shown needs.
@@ -56,20 +53,20 @@ impl<'a> LatentDream<'a> {
     }
 }
 
-impl Dream for LatentDream<'_> {
+impl Dream for LatentDream {
     fn seen(&self) -> Tensor {
         self.shown.shallow_clone()
     }
 
     fn act(&mut self, actions: &Tensor) {
-        self.inputs.push(Tensor::cat(&[&self.latents, actions], 1));
         let (next, step) = self.ready.dynamics.step(&self.latents, actions);
         let run = self.go_on_from(next);
         self.steps.push((step, run));
     }
 
     fn rewards(&mut self) -> Tensor {
-        let (rewards, rewarded) = self.ready.reward.rewards(&Tensor::cat(&self.inputs, 0));
+        let inputs: Vec<Tensor> = self.steps.iter().map(|(step, _)| step.inputs()).collect();
+        let (rewards, rewarded) = self.ready.reward.rewards(&Tensor::cat(&inputs, 1).squeeze_dim(0));
         self.rewarded = Some(rewarded);
         rewards
     }

@@ -60,6 +60,11 @@ impl Ready {
 }
 
 impl Step {
+    /// The latents and actions that it began with, `[1, B, L + A]`, in the numbers of the networks.
+    pub(super) fn inputs(&self) -> Tensor {
+        self.runs[0].input().narrow(2, 0, self.latent + self.actions)
+    }
+
     /// Gradients with respect to latents and actions, given that with respect to what they led to, `[B, L]`.
     ///
     /// # Panics

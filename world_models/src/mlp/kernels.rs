@@ -185,39 +185,37 @@ struct SimNorm;
 
 const GROUP: usize = super::GROUP as usize;
 
+/// In every place the number that stands `AWAY` from it in its group.
+#[inline(always)]
+fn swapped<const AWAY: usize>(y: Lanes) -> Lanes {
+    each(|i| y[i ^ AWAY])
+}
+
+/// In every place what `f` makes of all numbers of its group, whole lanes at a time: of halves, of quarters, of neighbours.
+#[inline(always)]
+fn of_group(y: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
+    const { assert!(GROUP == 8 && LANES.is_multiple_of(GROUP)) };
+    let with = |y: Lanes, other: Lanes| each(|i| f(y[i], other[i]));
+    let y = with(y, swapped::<4>(y));
+    let y = with(y, swapped::<2>(y));
+    with(y, swapped::<1>(y))
+}
+
 impl Outer for SimNorm {
     #[inline(always)]
     fn of(y: Lanes) -> Lanes {
-        let mut shares = [0.0; LANES];
-        for group in (0..LANES).step_by(GROUP) {
-            let mut most = y[group];
-            for &y in &y[group..group + GROUP] {
-                most = most.max(y);
-            }
-            let mut sum = 0.0;
-            for i in group..group + GROUP {
-                shares[i] = exp((y[i] - most).max(LOW));
-                sum += shares[i];
-            }
-            for share in &mut shares[group..group + GROUP] {
-                *share /= sum;
-            }
-        }
-        shares
+        let most = of_group(y, |a, b| if a > b { a } else { b });
+        // What is not a number stays so.
+        let below = each(|i| if y[i] - most[i] < LOW { LOW } else { y[i] - most[i] });
+        let shares = each(|i| exp(below[i]));
+        let sum = of_group(shares, |a, b| a + b);
+        each(|i| shares[i] / sum[i])
     }
     #[inline(always)]
     fn back(y: Lanes, bar: Lanes) -> Lanes {
-        let mut shares = Self::of(y);
-        for group in (0..LANES).step_by(GROUP) {
-            let mut mean = 0.0;
-            for i in group..group + GROUP {
-                mean += shares[i] * bar[i];
-            }
-            for i in group..group + GROUP {
-                shares[i] *= bar[i] - mean;
-            }
-        }
-        shares
+        let shares = Self::of(y);
+        let mean = of_group(each(|i| shares[i] * bar[i]), |a, b| a + b);
+        each(|i| shares[i] * (bar[i] - mean[i]))
     }
 }
 

@@ -9,10 +9,14 @@ use tch::{Kind, Tensor};
 
 use super::kernels::{self, Padded, Parameters, Stats};
 use super::{Between, Layer, Numbers};
-use crate::raw::{Bf16, slice, slice_mut};
+use crate::raw::{self, Bf16, slice, slice_mut};
 
 /// Rows of a shard at least, and shards at most: each has gradients of its own.
 const SHARD: [i64; 2] = [128, 4];
+
+/// Outputs of a last layer below which it is in single precision: a value or an action is what it says, to the last bit, and costs
+/// little. Of hundreds of outputs none counts for as much, and in single precision they would cost more than all layers before them.
+const WIDE: i64 = 64;
 
 /// Networks that are ready to be run: their weights as the products want them.
 pub struct Passes {
@@ -22,7 +26,7 @@ pub struct Passes {
 }
 
 struct Ready {
-    /// `[K, in, out]`; of a last layer that nothing follows in single precision, else in the numbers of the passes.
+    /// `[K, in, out]`; of a narrow last layer that nothing follows in single precision, else in the numbers of the passes.
     weight: Tensor,
     /// `[K, 1, out]`.
     bias: Tensor,
@@ -54,7 +58,8 @@ pub type Gradients = Vec<Tensor>;
 impl Passes {
     pub(super) fn new(layers: &[Layer], numbers: Numbers) -> Self {
         let ready = |layer: &Layer| {
-            let kind = if layer.norm.is_some() { numbers.kind() } else { Kind::Float };
+            let exact = layer.norm.is_none() && layer.weight.size()[2] < WIDE;
+            let kind = if exact { Kind::Float } else { numbers.kind() };
             let norm = layer.norm.as_ref().map(|(between, parameters)| (*between, parameters.each_ref().map(detached)));
             Ready { weight: layer.weight.detach().to_kind(kind), bias: layer.bias.detach(), norm }
         };
@@ -64,7 +69,7 @@ impl Passes {
     /// What the networks make of `x` `[K, B, in]`: `[K, B, out]` in single precision, and what the way back needs.
     ///
     /// # Panics
-    /// If `x` is not a single-precision tensor on the CPU.
+    /// If `x` is not on the CPU, or of other widths.
     pub fn run(&self, x: &Tensor) -> (Tensor, Run) {
         let items = tch::no_grad(|| self.shards(x)).into_iter().map(|x| (self.shallow_clone(), x)).collect();
         let (results, tapes): (Vec<_>, Vec<_>) =
@@ -74,8 +79,7 @@ impl Passes {
 
     /// Rows of `x` `[K, B, w]` as they are shared among threads.
     fn shards(&self, x: &Tensor) -> Vec<Tensor> {
-        let [rows, most] = SHARD;
-        let count = if self.shared { (x.size()[1] / rows).clamp(1, most) } else { 1 };
+        let count = if self.shared { shards(x.size()[1]) } else { 1 };
         if count == 1 { vec![x.shallow_clone()] } else { x.tensor_split(count, 1) }
     }
 
@@ -90,7 +94,8 @@ impl Passes {
     }
 
     /// The same networks, to be run on one thread, another one: whoever has cut rows already does not want them cut again.
-    pub(crate) fn on_one_thread(&self) -> Self {
+    #[must_use]
+    pub fn on_one_thread(&self) -> Self {
         Self { shared: false, ..self.shallow_clone() }
     }
 
@@ -98,14 +103,14 @@ impl Passes {
         let mut tape = Tape::default();
         let mut x = x.shallow_clone();
         for layer in &self.layers {
-            let input = x.to_kind(layer.weight.kind());
+            let input = in_kind(&x, layer.weight.kind());
             x = if let Some((between, norm)) = &layer.norm {
-                let pre = input.bmm(&layer.weight);
+                let pre = product(&input, &layer.weight);
                 let (out, stats) = forward(*between, &pre, &layer.bias, norm);
                 tape.between.push((pre, stats));
                 out
             } else {
-                layer.bias.baddbmm(&input, &layer.weight, 1.0, 1.0)
+                layer.bias.to_kind(layer.weight.kind()).baddbmm(&input, &layer.weight, 1.0, 1.0)
             };
             tape.inputs.push(input);
         }
@@ -127,7 +132,7 @@ impl Passes {
         Some(bar.to_kind(Kind::Float))
     }
 
-    /// Gradients of the parameters after the ways back of all steps.
+    /// Gradients of the parameters after the ways back of all steps, in the numbers of the products.
     fn gradients_of_shard(&self, mut steps: Vec<Tape>) -> Gradients {
         let mut gradients = Vec::new();
         for (number, layer) in self.layers.iter().enumerate() {
@@ -139,7 +144,7 @@ impl Passes {
                 sums.push(of_vectors);
             }
             let (inputs, bars) = (joined(inputs), joined(bars));
-            gradients.push(inputs.transpose(1, 2).bmm(&bars).to_kind(Kind::Float));
+            gradients.push(product(&inputs.transpose(1, 2), &bars));
             if layer.norm.is_none() {
                 gradients.push(bars.sum_dim_intlist([1i64].as_slice(), true, Kind::Float));
                 continue;
@@ -153,6 +158,12 @@ impl Passes {
 }
 
 impl Run {
+    /// What the first layer was given, `[K, B, in]`, in the numbers of the passes.
+    #[must_use]
+    pub fn input(&self) -> Tensor {
+        joined(self.tapes.iter().map(|tape| tape.inputs[0].shallow_clone()).collect())
+    }
+
     /// The way back through [`Passes::run`], given the gradient with respect to the result, `bar` `[K, B, out]`. Returns that
     /// with respect to `x`, `[K, B, in]`, if it is wanted.
     ///
@@ -198,15 +209,33 @@ pub fn gradients(runs: Vec<Run>) -> Gradients {
         shards[shard].1.push(tape);
     }
     let found = side_by_side(shards, |(passes, steps)| passes.gradients_of_shard(steps));
-    tch::no_grad(|| {
-        let sum = |mut sum: Gradients, other: Gradients| {
-            for (sum, other) in sum.iter_mut().zip(other) {
-                let _ = sum.g_add_(&other);
-            }
-            sum
-        };
-        found.into_iter().reduce(sum).expect("one run at least, of one shard at least")
-    })
+    let parts = |number: usize| found.iter().map(|of_shard| &of_shard[number]).collect::<Vec<_>>();
+    (0..found[0].len()).map(|number| raw::sum(&parts(number))).collect()
+}
+
+/// `x` `[K, B, w]` in other numbers; rows that all networks share are rounded once.
+fn in_kind(x: &Tensor, kind: Kind) -> Tensor {
+    if x.stride()[0] == 0 { x.narrow(0, 0, 1).to_kind(kind).expand_as(x) } else { x.to_kind(kind) }
+}
+
+/// `a` `[K, m, n]` times `b` `[K, n, p]`: one product after another where all have the same `a`, of which libtorch would make copies.
+fn product(a: &Tensor, b: &Tensor) -> Tensor {
+    let count = b.size()[0];
+    if count == 1 || a.stride()[0] != 0 {
+        return a.bmm(b);
+    }
+    let all = b.new_empty([count, a.size()[1], b.size()[2]], (b.kind(), b.device()));
+    for k in 0..count {
+        let _ = a.get(0).mm_out(&all.get(k), &b.get(k));
+    }
+    all
+}
+
+/// In how many shards so many rows are cut, however many threads there are.
+#[must_use]
+pub fn shards(rows: i64) -> i64 {
+    let [least, most] = SHARD;
+    (rows / least).clamp(1, most)
 }
 
 /// Rows that belong together, one after another.
@@ -216,7 +245,7 @@ fn joined(mut parts: Vec<Tensor>) -> Tensor {
 
 /// Does `work` on each of `items`, as many at a time as there are threads, with libtorch keeping to the thread it is called
 /// on. Results are in the order of the items.
-pub(crate) fn side_by_side<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
+pub fn side_by_side<I: Send, O: Send>(items: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
     let threads = tch::get_num_threads();
     let alone = |item| {
         tch::set_num_threads(1);
