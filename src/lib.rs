@@ -54,7 +54,7 @@ fn end_where_nobody_reads() {
     }));
 }
 
-/// Whether a command computes with libtorch. Others have the allocator as it is: one that keeps all memory for the
+/// Whether a command computes with libtorch. Others have the allocator as the system has it: one that keeps all memory for the
 /// next step lets long recordings grow.
 fn uses_libtorch(command: &Command) -> bool {
     matches!(command, Command::Train(_) | Command::Eval(_) | Command::Bench(_) | Command::Quickstart(_))

@@ -99,8 +99,11 @@ pub fn threads(asked: Option<usize>) -> Result<usize> {
 ///
 /// * OpenMP's threads sleep between operations instead of spinning: while they spin, our own kernels wait for a core.
 /// * The allocator keeps large buffers instead of giving their pages back after every step and faulting them in again.
-const ENVIRONMENT: [(&str, &str); 2] =
-    [("OMP_WAIT_POLICY", "passive"), ("MALLOC_CONF", "dirty_decay_ms:-1,muzzy_decay_ms:-1")];
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("OMP_WAIT_POLICY", "passive"),
+    ("MALLOC_TRIM_THRESHOLD_", "8000000000"),
+    ("MALLOC_MMAP_THRESHOLD_", "8000000000"),
+];
 
 /// Names what [`settle_environment`] has set.
 const SETTLED: &str = "MINDSEYE_SETTLED";

@@ -188,7 +188,11 @@ fn run(place: &Path, line: &str, json: bool) -> (Option<i32>, String, String) {
         .current_dir(place)
         .env("CUDA_VISIBLE_DEVICES", "")
         // Where these are set the program need not restart to set them, and loading libtorch is most of its time here.
-        .envs([("OMP_WAIT_POLICY", "passive"), ("MALLOC_CONF", "dirty_decay_ms:-1,muzzy_decay_ms:-1")])
+        .envs([
+            ("OMP_WAIT_POLICY", "passive"),
+            ("MALLOC_TRIM_THRESHOLD_", "8000000000"),
+            ("MALLOC_MMAP_THRESHOLD_", "8000000000"),
+        ])
         .args(line.split_whitespace())
         .args(json.then_some("--json"))
         // Only against a hang; how long a refusal takes is measured elsewhere.

@@ -56,7 +56,9 @@ impl Agent {
         self.actor_adam.zero_grad();
         let bars = Bars::new(&courses, &Tensor::from_slice(&down.rewards), of_ends.view(shape.as_slice()));
         let Back { gradients, squares } = window.pull_back(bars);
-        gradients.into_iter().for_each(|gradients| self.actor.add(gradients));
+        for gradients in gradients {
+            self.actor.add(gradients);
+        }
         let lengths = squares.into_iter().map(f64::sqrt).collect();
         Imagined { rows, loss: mean(&losses), seen: begins.flatten(0, 1), rewards, worth, courses, lengths }
     }

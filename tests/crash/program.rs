@@ -43,7 +43,7 @@ pub fn mindseye(arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(cargo_bin("mindseye"));
     command.args(arguments).env_remove(FAULT).env("OMP_WAIT_POLICY", "passive");
     if arguments.first().is_some_and(|command| command.as_ref() == "train") {
-        command.env("MALLOC_CONF", "dirty_decay_ms:-1,muzzy_decay_ms:-1");
+        command.envs(["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"].map(|name| (name, "8000000000")));
     }
     command.stdin(Stdio::null());
     command

@@ -113,7 +113,6 @@ pub fn slice_mut<T: Element>(tensor: &mut Tensor, len: usize) -> &mut [T] {
 ///
 /// # Panics
 /// As [`slice`], for each of them; if there is none.
-#[must_use]
 pub fn sum(parts: &[&Tensor]) -> Tensor {
     fn of<T: Element>(parts: &[&Tensor], sum: &mut [f32]) {
         let parts: Vec<&[T]> = parts.iter().map(|part| slice(part, sum.len())).collect();

@@ -159,7 +159,6 @@ impl Passes {
 
 impl Run {
     /// What the first layer was given, `[K, B, in]`, in the numbers of the passes.
-    #[must_use]
     pub fn input(&self) -> Tensor {
         joined(self.tapes.iter().map(|tape| tape.inputs[0].shallow_clone()).collect())
     }
