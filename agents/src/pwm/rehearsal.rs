@@ -31,7 +31,7 @@ impl Rehearsal {
         let model = LatentConfig { dynamics, ..LatentConfig::default() };
         let mut config =
             PwmConfig { num_envs: rows, horizon, model, numbers, diagnosis_rollouts: 0, ..PwmConfig::default() };
-        (config.actor.numbers, config.critic.numbers) = (numbers, numbers);
+        config.critic.numbers = numbers;
         let vector = VectorConfig { num_envs: rows, ..VectorConfig::default() };
         let envs = find("ant")?.make(&json!({}), &vector)?;
         let pwm = Pwm::new(&config, Seed(0), envs)?;

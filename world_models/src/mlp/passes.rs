@@ -14,10 +14,6 @@ use crate::raw::{self, Bf16, slice, slice_mut};
 /// Rows of a shard at least, and shards at most: each has gradients of its own.
 const SHARD: [i64; 2] = [128, 4];
 
-/// Outputs of a last layer below which it is in single precision: a value or an action is what it says, to the last bit, and costs
-/// little. Of hundreds of outputs none counts for as much, and in single precision they would cost more than all layers before them.
-const WIDE: i64 = 64;
-
 /// Networks that are ready to be run: their weights as the products want them.
 pub struct Passes {
     layers: Vec<Ready>,
@@ -26,7 +22,7 @@ pub struct Passes {
 }
 
 struct Ready {
-    /// `[K, in, out]`; of a narrow last layer that nothing follows in single precision, else in the numbers of the passes.
+    /// `[K, in, out]`; of a last layer that nothing follows in single precision, else in the numbers of the passes.
     weight: Tensor,
     /// `[K, 1, out]`.
     bias: Tensor,
@@ -58,8 +54,7 @@ pub type Gradients = Vec<Tensor>;
 impl Passes {
     pub(super) fn new(layers: &[Layer], numbers: Numbers) -> Self {
         let ready = |layer: &Layer| {
-            let exact = layer.norm.is_none() && layer.weight.size()[2] < WIDE;
-            let kind = if exact { Kind::Float } else { numbers.kind() };
+            let kind = if layer.norm.is_some() { numbers.kind() } else { Kind::Float };
             let norm = layer.norm.as_ref().map(|(between, parameters)| (*between, parameters.each_ref().map(detached)));
             Ready { weight: layer.weight.detach().to_kind(kind), bias: layer.bias.detach(), norm }
         };
@@ -110,7 +105,7 @@ impl Passes {
                 tape.between.push((pre, stats));
                 out
             } else {
-                layer.bias.to_kind(layer.weight.kind()).baddbmm(&input, &layer.weight, 1.0, 1.0)
+                layer.bias.baddbmm(&input, &layer.weight, 1.0, 1.0)
             };
             tape.inputs.push(input);
         }
