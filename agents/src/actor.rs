@@ -271,6 +271,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn half_the_bytes_give_nearly_the_same_actions() {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let rng = &mut stream(Seed(5), Purpose::Weights, 0);
+        let actor = Actor::new(&vs.root(), &ActorConfig { hidden: vec![24, 12], ..ActorConfig::default() }, 5, 3, rng);
+        let (x, noise) = (random(rng, [200, 5]), random(rng, [200, 3]));
+        let actions = |numbers| actor.ready(numbers).explore(&x, noise.shallow_clone()).0;
+        let most = (actions(Numbers::F32) - actions(Numbers::Bf16)).abs().max().double_value(&[]);
+        assert!(most > 0.0 && most < 0.03, "{most}");
+    }
+
     /// The flow actor of Flow-MBPO, which leaves squashing to others.
     #[test]
     fn flows_agree_with_the_original() {
