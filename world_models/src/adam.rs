@@ -11,10 +11,7 @@ use simulators::limits::Limit;
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::checkpoint::is_finite;
-use crate::raw::{slice, slice_mut};
-
-/// Numbers that a thread takes at a time.
-const CHUNK: usize = 16_384;
+use crate::raw::{CHUNK, slice, slice_mut};
 
 /// Adam's constants (Kingma & Ba 2015), and the largest norm a gradient may have.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

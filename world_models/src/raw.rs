@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 /// Numbers that a thread takes at a time.
-const CHUNK: usize = 16_384;
+pub const CHUNK: usize = 16_384;
 
 /// A number as the map stores it. Arithmetic is in `f32`; `bf16` is only a way to store.
 pub trait Element: Copy + Send + Sync + 'static {
@@ -109,7 +109,7 @@ pub fn slice_mut<T: Element>(tensor: &mut Tensor, len: usize) -> &mut [T] {
 }
 
 /// The sum of tensors of one shape, all of them in single precision or all in [`Bf16`], in their order and in one pass over memory. It is
-/// in single precision.
+/// in single precision; one alone that is so already is returned as it is.
 ///
 /// # Panics
 /// As [`slice`], for each of them; if there is none.
@@ -123,6 +123,11 @@ pub fn sum(parts: &[&Tensor]) -> Tensor {
                 sum.iter_mut().zip(&part[begin..]).for_each(|(sum, x)| *sum += x.widen());
             }
         });
+    }
+    if let [only] = parts
+        && only.kind() == Kind::Float
+    {
+        return only.shallow_clone();
     }
     let mut sum = Tensor::empty(parts[0].size(), (Kind::Float, Device::Cpu));
     let len = sum.numel();

@@ -46,7 +46,8 @@ impl Rollout {
         }
     }
 
-    /// Takes a step as the policy explores, given `inputs` `[N, O]` and noise `[N, A]`. Returns in how many rows a number was not finite: their step counts as the end
+    /// Takes a step as the policy explores, given `inputs` `[N, O]` and noise `[N, A]`. Returns in how many rows a number was not
+    /// finite: their step counts as the end
     /// of the world with reward zero, and their next episodes have begun.
     pub fn step(
         &mut self,
