@@ -3,7 +3,7 @@
 use simulators::rng::Rng;
 use tch::{Device, Kind, Tensor, nn};
 use world_models::flow::Path;
-use world_models::mlp::passes::{Gradients, Passes, Run, gradients};
+use world_models::mlp::passes::{Gradients, Keeps, Passes, Run, gradients};
 use world_models::mlp::{Mlps, Numbers, gradient};
 
 use crate::moments::{CLIP, Moments};
@@ -69,8 +69,8 @@ impl Actor {
     }
 
     /// Adds to the gradients of the parameters.
-    pub fn add(&self, gradients: ActorGradients) {
-        self.network.add(gradients.network);
+    pub fn add(&self, gradients: &ActorGradients) {
+        self.network.add(&gradients.network);
         let _ = gradient(&self.log_std).g_add_(&gradients.log_std);
     }
 
@@ -93,6 +93,11 @@ impl ReadyActor {
     /// The same actor, for another thread, to act on that one alone.
     pub fn on_one_thread(&self) -> Self {
         Self { passes: self.passes.on_one_thread(), flow: self.flow, deviation: self.deviation.shallow_clone() }
+    }
+
+    /// The same actor, whose runs keep something else.
+    pub fn keeping(&self, keeps: Keeps) -> Self {
+        Self { passes: self.passes.keeping(keeps), flow: self.flow, deviation: self.deviation.shallow_clone() }
     }
 
     /// Actions before they are squashed, from `start` `[B, A]`: noise, or zero.
@@ -245,7 +250,7 @@ mod tests {
         let (_, mut tape) = ready.explore(&inputs, noise.shallow_clone());
         let bar = ready.pull_back(&mut tape, &bar, true).expect("it was wanted");
         let gradient = normaliser.pull_back(&inputs, &bar);
-        actor.add(gather(vec![tape]));
+        actor.add(&gather(vec![tape]));
         let difference = |more: f64, less: f64, width: f64| (more - less) / width;
         for (row, column) in [(0, 0), (3, 4), (5, 2)] {
             let moved = |by: f64| {
@@ -322,7 +327,7 @@ mod tests {
             let raw = actions.atanh();
             let bar = &raw * (2.0 / raw.numel() as f64) / (1.0 - actions.square());
             ready.pull_back(&mut tape, &bar, false);
-            actor.add(gather(vec![tape]));
+            actor.add(&gather(vec![tape]));
             let variables = vs.variables();
             for output in fixture.outputs().filter(|output| output.starts_with("grad.")) {
                 let found = gradient(&variables[&ours(&output["grad.".len()..])]);

@@ -3,6 +3,7 @@
 use simulators::rng::Rng;
 use tch::{Kind, Tensor};
 use world_models::adam::Adam;
+use world_models::mlp::passes::{Gradients, Keeps, shards, side_by_side};
 use world_models::mlp::{Mlps, Numbers};
 
 use crate::columns::normal;
@@ -10,7 +11,13 @@ use crate::networks::CriticConfig;
 
 /// What `inputs` `[n, in]` are worth: `[n]`, the least that a critic says.
 pub fn values(critics: &Mlps, inputs: &Tensor, numbers: Numbers) -> Tensor {
-    critics.run(inputs, numbers).0.squeeze_dim(-1).amin([0i64].as_slice(), false)
+    critics
+        .passes(numbers)
+        .keeping(Keeps::Nothing)
+        .run(&critics.each(inputs))
+        .0
+        .squeeze_dim(-1)
+        .amin([0i64].as_slice(), false)
 }
 
 /// The gradient of `Σ weight · value` with respect to `inputs` `[n, in]`; those of the critics are not touched. Rows whose
@@ -23,7 +30,8 @@ pub fn value_gradient(critics: &Mlps, inputs: &Tensor, weights: &[f32], numbers:
     }
     let rows = Tensor::from_slice(&counting);
     let weights = Tensor::from_slice(weights).index_select(0, &rows);
-    let (values, mut run) = critics.run(&inputs.index_select(0, &rows), numbers);
+    let passes = critics.passes(numbers).keeping(Keeps::Inputs);
+    let (values, mut run) = passes.run(&critics.each(&inputs.index_select(0, &rows)));
     let values = values.squeeze_dim(-1);
     let least = values.argmin(0, true);
     let bar = values.zeros_like().scatter(0, &least, &weights.unsqueeze(0)).unsqueeze(-1);
@@ -50,10 +58,7 @@ pub fn fit(
         let (x, goal) = (inputs.narrow(0, batch * rows, rows), targets.narrow(0, batch * rows, rows));
         let x =
             if input_noise > 0.0 { x + normal(rng, rows as usize, inputs.size()[1] as usize) * input_noise } else { x };
-        let (values, run) = critics.run(&x, numbers);
-        let error = values - goal.unsqueeze(-1);
-        let loss = error.square().mean(Kind::Float).double_value(&[]);
-        critics.pull_back(run, &(&error * (2.0 / error.numel() as f64)));
+        let loss = learn(critics, &x, &goal, numbers);
         let norm = adam.gradient_norm();
         if !(loss.is_finite() && norm.is_finite()) {
             return (loss, norm);
@@ -64,6 +69,24 @@ pub fn fit(
     }
     let updates = (passes * minibatches as u64) as f64;
     (losses / updates, norms / updates)
+}
+
+/// The mean squared error of critics against `goal` `[n]` of `x` `[n, in]`, whose gradients are added to those of the parameters. Rows know
+/// nothing of each other until then, so each share of them goes both ways on one thread.
+fn learn(critics: &Mlps, x: &Tensor, goal: &Tensor, numbers: Numbers) -> f64 {
+    let count = shards(x.size()[0]);
+    let (passes, errors) = (critics.passes(numbers), (critics.count() * x.size()[0]) as f64);
+    let parts = critics.each(x).tensor_split(count, 1).into_iter().zip(goal.tensor_split(count, 0));
+    let items = parts.map(|(x, goal)| (passes.on_one_thread(), x, goal)).collect();
+    let found = side_by_side(items, |(passes, x, goal)| {
+        let (values, mut run) = passes.run(&x);
+        let error = values - goal.unsqueeze(-1);
+        let _ = run.pull_back(&(&error * (2.0 / errors)), false);
+        (error.square().sum(Kind::Double).double_value(&[]), run.gradients())
+    });
+    let squares: f64 = found.iter().map(|(squares, _)| squares).sum();
+    critics.add(&Gradients::of_shares(found.into_iter().map(|(_, gradients)| gradients)));
+    squares / errors
 }
 
 #[cfg(test)]

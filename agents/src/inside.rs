@@ -57,7 +57,7 @@ impl Agent {
         let bars = Bars::new(&courses, &Tensor::from_slice(&down.rewards), of_ends.view(shape.as_slice()));
         let Back { gradients, squares } = window.pull_back(bars);
         for gradients in gradients {
-            self.actor.add(gradients);
+            self.actor.add(&gradients);
         }
         let lengths = squares.into_iter().map(f64::sqrt).collect();
         Imagined { rows, loss: mean(&losses), seen: begins.flatten(0, 1), rewards, worth, courses, lengths }

@@ -33,7 +33,9 @@ use world_models::adam::Adam;
 use world_models::checkpoint::{Checkpoint, CheckpointError, Named};
 use world_models::latent::dream::LatentDream;
 use world_models::latent::{Dynamics, FlowConfig, LatentConfig, LatentModel, Ready, Shown, Times};
+use world_models::mlp::passes::Keeps;
 
+use crate::actor::ReadyActor;
 use crate::agent::Agent;
 use crate::columns::{broken_rows, courses, floats, floats_of, normal};
 use crate::config::{PolicyConfig, Trainer};
@@ -196,10 +198,19 @@ impl Pwm {
     }
 
     /// A window that begins with `observations` `[N, O]`.
-    fn window(&self, ready: &Ready, observations: &Tensor) -> Shares<LatentDream> {
-        let actor = self.agent.actor.ready(self.config.actor.numbers);
+    fn window(&self, ready: &Ready, actor: &ReadyActor, observations: &Tensor) -> Shares<LatentDream> {
         let dream = |part: &Tensor| LatentDream::new(ready.on_one_thread(), part);
-        Shares::new(observations, &actor, self.config.detach, dream)
+        Shares::new(observations, actor, self.config.detach, dream)
+    }
+
+    /// The world model with the weights of now, as policies are trained in it.
+    fn ready(&self) -> Ready {
+        self.model.ready(self.config.numbers).keeping(Keeps::Inputs)
+    }
+
+    /// The actor with the weights of now.
+    fn actor(&self) -> ReadyActor {
+        self.agent.actor.ready(self.config.actor.numbers)
     }
 
     /// Plays and imagines a window with the policy as it explores.
@@ -207,7 +218,7 @@ impl Pwm {
         let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
         let ([o, a], rows, real) = (self.sizes(), self.envs.num_envs(), self.config.rollouts == Rollouts::Real);
         let as_tensor = |obs: &[f32]| Tensor::from_slice(obs).view([-1, o as i64]);
-        let mut window = self.window(ready, &as_tensor(&self.state.obs));
+        let mut window = self.window(ready, &self.actor(), &as_tensor(&self.state.obs));
         let (mut all, mut reward) = (Vec::new(), 0.0);
         for _ in 0..self.config.horizon {
             let actions = floats_of(&window.step(&normal(noise, rows, a)));
@@ -239,11 +250,11 @@ impl Pwm {
     }
 
     /// Imagines a window from `observations` `[N, O]`, and has no env play it.
-    fn dream(&self, ready: &Ready, observations: &Tensor) -> Shares<LatentDream> {
+    fn dream(&self, ready: &Ready, actor: &ReadyActor, observations: &Tensor) -> Shares<LatentDream> {
         let (rows, [_, a]) = (observations.size()[0] as usize, self.sizes());
         let noise = &mut stream(self.seed, Purpose::Noise, self.state.epoch);
         let noises: Vec<Tensor> = (0..self.config.horizon).map(|_| normal(noise, rows, a)).collect();
-        self.window(ready, observations).dreamt(&Tensor::stack(&noises, 0))
+        self.window(ready, actor, observations).dreamt(&Tensor::stack(&noises, 0))
     }
 
     /// Those of all optimisers by name.
@@ -367,7 +378,7 @@ impl Pwm {
 
 impl Learner for Pwm {
     fn epoch(&mut self) -> Result<(Report, Option<NotFinite>), EnvError> {
-        let ready = self.model.ready(self.config.numbers);
+        let ready = self.ready();
         self.measure_latents(&ready);
         let due = self.config.diagnosis_rollouts > 0
             && (self.state.epoch + 1).is_multiple_of(self.config.log_every)

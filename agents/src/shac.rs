@@ -221,7 +221,7 @@ impl Learner for Shac {
         let final_obs_bar = self.value_gradient(&normaliser, &rollout.final_obs, &down.values);
         let objective = Bars { rewards: &down.rewards, final_obs: &final_obs_bar };
         let (gradients, inputs) = rollout.pull_back(self.envs.as_mut(), &normaliser, &objective, config.row_gradients);
-        self.agent.actor.add(gradients);
+        self.agent.actor.add(&gradients);
         let mut report = Report {
             reward: mean(&rollout.rewards),
             deviation: self.agent.actor.deviation(),

@@ -46,14 +46,14 @@ pub(crate) struct Back {
 }
 
 impl Columns {
-    /// Of shares of the rows: what was seen, step by step, and rewards `[T, n]`.
-    fn new(begins: &[Vec<Tensor>], ends: &[Vec<Tensor>], rewards: &[Tensor]) -> Self {
+    /// With what was seen in shares of the rows, step by step.
+    fn new(begins: &[Vec<Tensor>], ends: &[Vec<Tensor>], rewards: Tensor) -> Self {
         let whole = |shares: &[Vec<Tensor>]| {
             let (steps, width) = (shares[0].len(), shares[0][0].size()[1]);
             let each: Vec<&Tensor> = (0..steps).flat_map(|t| shares.iter().map(move |share| &share[t])).collect();
             Tensor::cat(&each, 0).view([steps as i64, -1, width])
         };
-        Self { begins: whole(begins), ends: whole(ends), rewards: Tensor::cat(rewards, 1) }
+        Self { begins: whole(begins), ends: whole(ends), rewards }
     }
 }
 
@@ -121,7 +121,7 @@ impl<D: Dream> Dreamt for Window<D> {
     fn columns(&mut self) -> Columns {
         let rewards = self.dream.rewards().view([self.tapes.len() as i64, -1]);
         let (begins, ends) = self.take_seen();
-        Columns::new(&[begins], &[ends], &[rewards])
+        Columns::new(&[begins], &[ends], rewards)
     }
 
     fn pull_back(mut self, Bars { on, rewards, ends }: Bars) -> Back {
@@ -187,15 +187,21 @@ impl<D: Dream + Send> Shares<D> {
         let windows = side_by_side(items, |(window, noise): (Window<D>, Tensor)| window.dreamt(noise.unbind(0)));
         Self { windows, rows }
     }
+
+    /// Of all steps, `[T, N]`. They are asked for once.
+    pub fn rewards(&mut self) -> Tensor {
+        let each = side_by_side(self.windows.iter_mut().collect(), |window: &mut Window<D>| {
+            window.dream.rewards().view([window.tapes.len() as i64, -1])
+        });
+        Tensor::cat(&each, 1)
+    }
 }
 
 impl<D: Dream + Send> Dreamt for Shares<D> {
     fn columns(&mut self) -> Columns {
-        let rewards = side_by_side(self.windows.iter_mut().collect(), |window: &mut Window<D>| {
-            window.dream.rewards().view([window.tapes.len() as i64, -1])
-        });
+        let rewards = self.rewards();
         let (begins, ends): (Vec<_>, Vec<_>) = self.windows.iter_mut().map(Window::take_seen).unzip();
-        Columns::new(&begins, &ends, &rewards)
+        Columns::new(&begins, &ends, rewards)
     }
 
     fn pull_back(self, Bars { on, rewards, ends }: Bars) -> Back {

@@ -43,18 +43,18 @@ impl Path {
         self.substeps as usize * if self.solver == Solver::Heun { 2 } else { 1 }
     }
 
-    /// Where the path from `start` ends, at the `velocity` of a place and a time.
+    /// Where the path from `start` ends, at the `velocity` of a place and a time. What that returns is written over.
     pub fn follow(self, start: &Tensor, mut velocity: impl FnMut(&Tensor, f64) -> Tensor) -> Tensor {
         let width = 1.0 / f64::from(self.substeps);
         let mut place = start.shallow_clone();
         for k in 0..self.substeps {
             let time = f64::from(k) * width;
-            let first = velocity(&place, time);
+            let mut first = velocity(&place, time);
             place = match self.solver {
-                Solver::Euler => place + first * width,
+                Solver::Euler => first.g_mul_scalar_(width).g_add_(&place),
                 Solver::Heun => {
-                    let second = velocity(&(&place + &first * width), time + width);
-                    place + (first + second) * (width / 2.0)
+                    let mut second = velocity(&(&first * width).g_add_(&place), time + width);
+                    second.g_add_(&first).g_mul_scalar_(width / 2.0).g_add_(&place)
                 }
             };
         }

@@ -15,7 +15,7 @@ pub mod shown;
 use simulators::rng::{Purpose, Seed, stream};
 use tch::{Tensor, nn};
 
-use crate::mlp::passes::Passes;
+use crate::mlp::passes::{Keeps, Passes};
 use crate::mlp::{Activation, Between, Mlps, Numbers, Shape, Start};
 pub use config::{Dynamics, FlowConfig, LatentConfig, Shown, Starts, Times};
 use dynamics::Ready as ReadyDynamics;
@@ -193,15 +193,26 @@ impl Ready {
     /// The same networks, to be run on one thread, another one.
     #[must_use]
     pub fn on_one_thread(&self) -> Self {
+        self.with(Passes::on_one_thread)
+    }
+
+    /// With what `change` makes of all passes.
+    fn with(&self, change: impl Fn(&Passes) -> Passes) -> Self {
         Self {
             of_observations: self.of_observations.as_ref().map(Scales::shallow_clone),
             of_latents: self.of_latents.as_ref().map(Scales::shallow_clone),
-            encoder: self.encoder.on_one_thread(),
-            dynamics: self.dynamics.on_one_thread(),
-            reward: self.reward.on_one_thread(),
-            decoder: self.decoder.as_ref().map(Passes::on_one_thread),
+            encoder: change(&self.encoder),
+            dynamics: self.dynamics.with(&change),
+            reward: self.reward.with(&change),
+            decoder: self.decoder.as_ref().map(&change),
             projects: self.projects,
         }
+    }
+
+    /// The same networks, whose runs keep something else.
+    #[must_use]
+    pub fn keeping(&self, keeps: Keeps) -> Self {
+        self.with(|passes| passes.keeping(keeps))
     }
 
     /// Latents `[B, L]` of observations `[B, O]`.

@@ -108,33 +108,16 @@ pub fn slice_mut<T: Element>(tensor: &mut Tensor, len: usize) -> &mut [T] {
     }
 }
 
-/// The sum of tensors of one shape, all of them in single precision or all in [`Bf16`], in their order and in one pass over memory. It is
-/// in single precision; one alone that is so already is returned as it is.
+/// Adds `parts` of its shape to `sum`, all in single precision, in their order and in one pass over memory.
 ///
 /// # Panics
-/// As [`slice`], for each of them; if there is none.
-pub fn sum(parts: &[&Tensor]) -> Tensor {
-    fn of<T: Element>(parts: &[&Tensor], sum: &mut [f32]) {
-        let parts: Vec<&[T]> = parts.iter().map(|part| slice(part, sum.len())).collect();
-        sum.par_chunks_mut(CHUNK).enumerate().for_each(|(number, sum)| {
-            let begin = number * CHUNK;
-            sum.iter_mut().zip(&parts[0][begin..]).for_each(|(sum, x)| *sum = x.widen());
-            for part in &parts[1..] {
-                sum.iter_mut().zip(&part[begin..]).for_each(|(sum, x)| *sum += x.widen());
-            }
-        });
-    }
-    if let [only] = parts
-        && only.kind() == Kind::Float
-    {
-        return only.shallow_clone();
-    }
-    let mut sum = Tensor::empty(parts[0].size(), (Kind::Float, Device::Cpu));
+/// As [`slice`], for each of them.
+pub fn add(sum: &mut Tensor, parts: &[&Tensor]) {
     let len = sum.numel();
-    if parts[0].kind() == Kind::BFloat16 {
-        of::<Bf16>(parts, slice_mut(&mut sum, len));
-    } else {
-        of::<f32>(parts, slice_mut(&mut sum, len));
-    }
-    sum
+    let parts: Vec<&[f32]> = parts.iter().map(|part| slice(part, len)).collect();
+    slice_mut::<f32>(sum, len).par_chunks_mut(CHUNK).enumerate().for_each(|(number, sum)| {
+        for part in &parts {
+            sum.iter_mut().zip(&part[number * CHUNK..]).for_each(|(sum, x)| *sum += x);
+        }
+    });
 }

@@ -50,7 +50,7 @@ impl Pwm {
         let (mut gradients, mut first, mut last) = (Vec::new(), 0.0, 0.0);
         for _ in 0..rollouts {
             let noises: Vec<Tensor> = (0..horizon).map(|_| normal(rng, rows, a)).collect();
-            let window = self.window(ready, &observations).dreamt(&Tensor::stack(&noises, 0));
+            let window = self.window(ready, &self.actor(), &observations).dreamt(&Tensor::stack(&noises, 0));
             let (mut returns, courses) = (self.state.returns.clone(), vec![Course::On; rows * horizon]);
             let imagined = self.agent.pull_back(objective, &mut returns, window, courses);
             first += imagined.lengths[0] / rollouts as f64;

@@ -82,7 +82,8 @@ fn load(pwm: &mut Pwm, fixture: &Fixture) {
 /// What is imagined from the fixture's first observations with its noise, and the gradient; no env has a say.
 fn imagined(pwm: &mut Pwm, fixture: &Fixture) -> Imagined {
     let ready = pwm.model.ready(Numbers::F32);
-    let window = pwm.window(&ready, &fixture.tensor("input.obs").get(0)).dreamt(fixture.tensor("input.noise"));
+    let window =
+        pwm.window(&ready, &pwm.actor(), &fixture.tensor("input.obs").get(0)).dreamt(fixture.tensor("input.noise"));
     let courses = vec![Course::On; 20];
     pwm.agent.pull_back(pwm.config.objective(), &mut pwm.state.returns, window, courses)
 }

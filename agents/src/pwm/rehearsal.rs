@@ -7,12 +7,12 @@ use simulators::rng::Seed;
 use tch::{Device, Kind, Tensor};
 use world_models::latent::{Dynamics, LatentConfig, Sequences};
 use world_models::mlp::Numbers;
+use world_models::mlp::passes::Keeps;
 
 use super::{Pwm, PwmConfig};
 use crate::learner::NotFinite;
 use crate::returns::Course;
 use crate::train::TrainError;
-use crate::window::Dreamt as _;
 
 /// A run for the Ant that no env plays, and rows of noise in place of what it would see.
 pub struct Rehearsal {
@@ -59,15 +59,15 @@ impl Rehearsal {
     /// # Errors
     /// The first number that was not finite.
     pub fn policy_update(&mut self, critics_too: bool) -> Result<(), NotFinite> {
-        let (ready, mut report) = (self.pwm.model.ready(self.pwm.config.numbers), self.pwm.report());
-        let window = self.pwm.dream(&ready, &self.batch.observations.get(0));
+        let (ready, mut report) = (self.pwm.ready(), self.pwm.report());
+        let window = self.pwm.dream(&ready, &self.pwm.actor(), &self.batch.observations.get(0));
         let courses = vec![Course::On; self.pwm.config.schedule().steps() as usize];
         self.pwm.train_policy(window, courses, critics_too, &mut report)
     }
 
-    /// A window is imagined, with its rewards `[T, N]`.
+    /// A window is imagined that cannot be gone back, with its rewards `[T, N]`.
     pub fn rollout(&self) -> Tensor {
-        let ready = self.pwm.model.ready(self.pwm.config.numbers);
-        self.pwm.dream(&ready, &self.batch.observations.get(0)).columns().rewards
+        let ready = self.pwm.ready().keeping(Keeps::Nothing);
+        self.pwm.dream(&ready, &self.pwm.actor().keeping(Keeps::Nothing), &self.batch.observations.get(0)).rewards()
     }
 }

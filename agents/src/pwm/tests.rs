@@ -48,7 +48,7 @@ fn the_actor_s_gradient_is_that_of_the_objective() {
         let ready = pwm.model.ready(pwm.config.numbers);
         let objective = |pwm: &mut Pwm| {
             pwm.state.returns = Moments::new(1);
-            let window = pwm.dream(&ready, &observations);
+            let window = pwm.dream(&ready, &pwm.actor(), &observations);
             let objective = pwm.config.objective();
             pwm.agent.pull_back(objective, &mut pwm.state.returns, window, vec![Course::On; 6 * 5]).loss
         };
@@ -87,7 +87,7 @@ fn shares_of_a_window_are_the_whole() {
         (0..5 * rows).map(|at| if at % 7 == 0 { Course::Terminated } else { Course::On }).collect();
     let (ready, actor) = (pwm.model.ready(pwm.config.numbers), pwm.agent.actor.ready(Numbers::F32));
     let objective = pwm.config.objective();
-    let shares = pwm.window(&ready, &observations).dreamt(&noise);
+    let shares = pwm.window(&ready, &actor, &observations).dreamt(&noise);
     let whole =
         Window::new(LatentDream::new(ready.on_one_thread(), &observations), actor, false).dreamt(noise.unbind(0));
     let gradients = |pwm: &Pwm| {

@@ -26,9 +26,9 @@ impl Ready {
         Self { dynamics, passes }
     }
 
-    /// The same networks, to be run on one thread, another one.
-    pub(super) fn on_one_thread(&self) -> Self {
-        Self { dynamics: self.dynamics, passes: self.passes.iter().map(Passes::on_one_thread).collect() }
+    /// With what `change` makes of all passes.
+    pub(super) fn with(&self, change: impl Fn(&Passes) -> Passes) -> Self {
+        Self { dynamics: self.dynamics, passes: self.passes.iter().map(change).collect() }
     }
 
     /// The network of a flow.
@@ -41,8 +41,8 @@ impl Ready {
         let mut runs = Vec::new();
         let mut at = |network: &Passes, latents: &Tensor, time: Option<f64>| {
             let time = time.map(|time| latents.narrow(1, 0, 1).full_like(time));
-            let inputs = [latents, actions].into_iter().chain(&time).collect::<Vec<_>>();
-            let (result, run) = network.run(&Tensor::cat(&inputs, 1).unsqueeze(0));
+            let parts: Vec<Tensor> = [latents, actions].into_iter().chain(&time).map(|x| x.unsqueeze(0)).collect();
+            let (result, run) = network.run_on(&parts.iter().collect::<Vec<_>>());
             runs.push(run);
             result.squeeze_dim(0)
         };

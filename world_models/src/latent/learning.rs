@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::dynamics;
 use super::{Dynamics, FlowConfig, LatentModel, Losses, Ready, Sequences, Starts, sizes};
 use crate::mlp::Numbers;
-use crate::mlp::passes::{Gradients, side_by_side};
+use crate::mlp::passes::{Gradients, Keeps, side_by_side};
 
 /// Sequences of a share at least, and shares at most: each has gradients of its own.
 const SHARE: [i64; 2] = [64, 4];
@@ -48,13 +48,13 @@ impl LatentModel {
                 total.dynamics += losses.dynamics;
                 total.reward += losses.reward;
                 total.decoding += losses.decoding;
-                self.encoder.add(encoder);
-                self.reward.add(reward);
+                self.encoder.add(&encoder);
+                self.reward.add(&reward);
                 if let Some((network, gradients)) = self.decoder.as_ref().zip(decoder) {
-                    network.add(gradients);
+                    network.add(&gradients);
                 }
                 for (network, gradients) in dynamics {
-                    self.dynamics[network].add(gradients);
+                    self.dynamics[network].add(&gradients);
                 }
             }
             total
@@ -82,7 +82,8 @@ impl Ready {
         let [horizon, rows, _] = sizes(&batch.actions);
         let observations = self.normalised(&batch.observations);
         let (first, mut encoder_run) = self.encoder.run(&observations.narrow(0, 0, 1));
-        let targets = self.encoder.run(&observations.narrow(0, 1, horizon).flatten(0, 1).unsqueeze(0)).0;
+        let targets =
+            self.encoder.keeping(Keeps::Nothing).run(&observations.narrow(0, 1, horizon).flatten(0, 1).unsqueeze(0)).0;
         let targets = targets.view([horizon, rows, -1]);
         let mut latents = vec![first.squeeze_dim(0)];
         let mut steps = Vec::new();

@@ -154,9 +154,9 @@ impl Ready {
         Self { head, passes }
     }
 
-    /// The same network, to be run on one thread, another one.
-    pub(super) fn on_one_thread(&self) -> Self {
-        Self { head: self.head, passes: self.passes.on_one_thread() }
+    /// With what `change` makes of the passes.
+    pub(super) fn with(&self, change: impl Fn(&Passes) -> Passes) -> Self {
+        Self { head: self.head, passes: change(&self.passes) }
     }
 
     /// Rewards `[n]` of latents and actions, `[n, L + A]`, and what the way back needs.

@@ -1,21 +1,16 @@
 //! What lies between two products of a network: bias, activation and layer norm, in one pass over memory each way.
 //!
-//! Rows are `[B, w]` of one network. Work is split over blocks of rows, each written by one thread, and sums over rows are
-//! added block after block, so results do not depend on the number of threads. Arithmetic is in `f32`, in the same order on
-//! every processor.
+//! Rows are `[B, w]` of one network, and are gone through on the thread that calls. Arithmetic is in `f32`, in the same order on every
+//! processor.
 
 #![expect(clippy::inline_always, reason = "a body is compiled for a processor's features only where it is inlined")]
 
-use rayon::prelude::*;
-
 use super::{Activation, Between};
-use crate::raw::Element;
+use crate::raw::{Bf16, Element};
 
 /// Numbers that are worked on together.
 const LANES: usize = 16;
 type Lanes = [f32; LANES];
-/// Rows of a block.
-const BLOCK: usize = 64;
 /// Added to a variance before its root is taken.
 pub(super) const EPSILON: f64 = 1e-5;
 
@@ -234,88 +229,105 @@ impl<I: Function, O: Outer> Form for Of<I, O> {
     type Outer = O;
 }
 
-/// Calls `$inner::<T, F>(…)`, compiled for the best features that this processor has. All do the same operations in the same
-/// order, so they give the same bits.
+/// Calls `$inner`, compiled for the best features that this processor has. All do the same operations in the same order, so they give
+/// the same bits.
 macro_rules! for_this_cpu {
-    ($inner:ident::<$t:ident, $f:ident>($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty) => {{
+    ($inner:ident::<$($g:ident: $bound:ident),+>($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty) => {{
         #[cfg(target_arch = "x86_64")]
         {
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma")]
-            fn avx512<$t: Element, $f: Form>($($arg: $ty),*) -> $ret { $inner::<$t, $f>($($arg),*) }
+            fn avx512<$($g: $bound),+>($($arg: $ty),*) -> $ret { $inner::<$($g),+>($($arg),*) }
             #[target_feature(enable = "avx2,fma")]
-            fn avx2<$t: Element, $f: Form>($($arg: $ty),*) -> $ret { $inner::<$t, $f>($($arg),*) }
+            fn avx2<$($g: $bound),+>($($arg: $ty),*) -> $ret { $inner::<$($g),+>($($arg),*) }
             if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("fma") {
                 // SAFETY: the features were just detected.
                 #[expect(unsafe_code, reason = "calling code compiled for a detected CPU feature")]
-                return unsafe { avx512::<$t, $f>($($arg),*) };
+                return unsafe { avx512::<$($g),+>($($arg),*) };
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 // SAFETY: the features were just detected.
                 #[expect(unsafe_code, reason = "calling code compiled for a detected CPU feature")]
-                return unsafe { avx2::<$t, $f>($($arg),*) };
+                return unsafe { avx2::<$($g),+>($($arg),*) };
             }
         }
-        $inner::<$t, $f>($($arg),*)
+        $inner::<$($g),+>($($arg),*)
     }};
 }
 
-/// Calls `$inner::<T, …>(…)` for the form that `$between` names.
+/// Calls `$inner::<O, …>(…)` for the form that `$between` names.
 macro_rules! for_this_form {
-    ($between:expr, $inner:ident::<$t:ident>($($arg:expr),*)) => {
+    ($between:expr, $inner:ident::<$o:ident>($($arg:expr),*)) => {
         match $between {
-            Between::ActivationNorm(Activation::Mish) => $inner::<$t, Of<Mish, Each<Identity>>>($($arg),*),
-            Between::ActivationNorm(Activation::Elu) => $inner::<$t, Of<Elu, Each<Identity>>>($($arg),*),
-            Between::NormActivation(Activation::Mish) => $inner::<$t, Of<Identity, Each<Mish>>>($($arg),*),
-            Between::NormActivation(Activation::Elu) => $inner::<$t, Of<Identity, Each<Elu>>>($($arg),*),
-            Between::SimNorm => $inner::<$t, Of<Identity, SimNorm>>($($arg),*),
+            Between::ActivationNorm(Activation::Mish) => $inner::<$o, Of<Mish, Each<Identity>>>($($arg),*),
+            Between::ActivationNorm(Activation::Elu) => $inner::<$o, Of<Elu, Each<Identity>>>($($arg),*),
+            Between::NormActivation(Activation::Mish) => $inner::<$o, Of<Identity, Each<Mish>>>($($arg),*),
+            Between::NormActivation(Activation::Elu) => $inner::<$o, Of<Identity, Each<Elu>>>($($arg),*),
+            Between::SimNorm => $inner::<$o, Of<Identity, SimNorm>>($($arg),*),
         }
     };
 }
 
-/// `out = outer(gain · normal(inner(pre + bias)) + shift)`, row by row; `stats` for the way back.
-pub(super) fn forward<T: Element>(
+/// `out = outer(gain · normal(inner(pre + bias)) + shift)`, row by row; for the way back, `stats`, and `pre` in half the bytes in `kept`.
+pub(super) fn forward<O: Element>(
     between: Between,
     parameters: &Parameters,
     width: usize,
-    pre: &[T],
-    out: &mut [T],
+    pre: &[f32],
+    kept: Option<&mut [Bf16]>,
+    out: &mut [O],
     stats: &mut [Stats],
 ) {
-    let blocks = pre.par_chunks(BLOCK * width).zip(out.par_chunks_mut(BLOCK * width)).zip(stats.par_chunks_mut(BLOCK));
-    blocks.for_each(|((pre, out), stats)| {
-        for_this_form!(between, forward_block::<T>(parameters, width, pre, out, stats));
-    });
+    for_this_form!(between, forward_as::<O>(parameters, width, pre, kept, out, stats));
 }
 
-fn forward_block<T: Element, F: Form>(
+fn forward_as<O: Element, F: Form>(
     parameters: &Parameters,
     width: usize,
-    pre: &[T],
-    out: &mut [T],
+    pre: &[f32],
+    kept: Option<&mut [Bf16]>,
+    out: &mut [O],
     stats: &mut [Stats],
 ) {
     #[inline(always)]
-    fn rows<T: Element, F: Form>(parameters: &Parameters, width: usize, pre: &[T], out: &mut [T], stats: &mut [Stats]) {
+    fn rows<O: Element, F: Form>(
+        parameters: &Parameters,
+        width: usize,
+        pre: &[f32],
+        kept: Option<&mut [Bf16]>,
+        out: &mut [O],
+        stats: &mut [Stats],
+    ) {
         let Parameters { bias, gain, shift } = parameters;
         let mut values = vec![[0.0; LANES]; bias.0.len()];
+        let mut kept = kept.map(|kept| kept.chunks_exact_mut(width));
         for ((pre, out), stats) in pre.chunks_exact(width).zip(out.chunks_exact_mut(width)).zip(stats) {
-            *stats = activate::<T, F::Inner>(bias, width, pre, &mut values);
+            *stats = activate::<F::Inner>(bias, width, pre, &mut values);
             let [mean, inverse] = *stats;
             for (chunk, (values, (gain, shift))) in values.iter().zip(gain.0.iter().zip(&shift.0)).enumerate() {
                 let y = each(|i| ((values[i] - mean) * inverse).mul_add(gain[i], shift[i]));
                 store(&F::Outer::of(y), out, chunk * LANES);
             }
+            if let Some(kept) = kept.as_mut().and_then(Iterator::next) {
+                for at in (0..width).step_by(LANES) {
+                    store(&load(pre, at), kept, at);
+                }
+            }
         }
     }
-    for_this_cpu!(rows::<T, F>(
-        parameters: &Parameters, width: usize, pre: &[T], out: &mut [T], stats: &mut [Stats],
+    for_this_cpu!(rows::<O: Element, F: Form>(
+        parameters: &Parameters,
+        width: usize,
+        pre: &[f32],
+        kept: Option<&mut [Bf16]>,
+        out: &mut [O],
+        stats: &mut [Stats],
     ) -> ());
 }
 
 /// `f(pre + bias)` of one row, and its mean and deviation.
 #[inline(always)]
-fn activate<T: Element, F: Function>(bias: &Padded, width: usize, pre: &[T], values: &mut [Lanes]) -> Stats {
+fn activate<F: Function>(bias: &Padded, width: usize, pre: &[f32], values: &mut [Lanes]) -> Stats {
     let mut sum = [0.0; LANES];
     for (chunk, (values, bias)) in values.iter_mut().zip(&bias.0).enumerate() {
         let x = load(pre, chunk * LANES);
@@ -336,58 +348,61 @@ fn activate<T: Element, F: Function>(bias: &Padded, width: usize, pre: &[T], val
     [mean, 1.0 / (total(squares) / width as f32 + EPSILON as f32).sqrt()]
 }
 
-/// The way back through [`forward`]: `bar`, the gradient with respect to its output, becomes that with respect to `pre`.
-/// Returns the gradients with respect to the parameters.
-pub(super) fn backward<T: Element>(
+/// The way back through [`forward`], given `bar`, the gradient with respect to its output: writes that with respect to `pre`, and returns
+/// those with respect to the parameters if they are wanted, else zeros.
+#[expect(clippy::too_many_arguments, reason = "plain slices")]
+pub(super) fn backward<P: Element>(
     between: Between,
     parameters: &Parameters,
     width: usize,
-    pre: &[T],
+    pre: &[P],
     stats: &[Stats],
-    bar: &mut [T],
+    bar: &[f32],
+    of_pre: &mut [P],
+    wants_parameters: bool,
 ) -> Sums {
-    let blocks = pre.par_chunks(BLOCK * width).zip(stats.par_chunks(BLOCK)).zip(bar.par_chunks_mut(BLOCK * width));
-    let sums: Vec<Vec<Lanes>> = blocks
-        .map(|((pre, stats), bar)| for_this_form!(between, backward_block::<T>(parameters, width, pre, stats, bar)))
-        .collect();
     let chunks = parameters.bias.0.len();
-    let mut all = vec![[0.0; LANES]; 3 * chunks];
-    for block in sums {
-        for (all, block) in all.iter_mut().zip(&block) {
-            *all = each(|i| all[i] + block[i]);
-        }
-    }
+    let mut sums = vec![[0.0; LANES]; 3 * chunks];
+    let all = wants_parameters.then_some(sums.as_mut_slice());
+    for_this_form!(between, backward_as::<P>(parameters, width, pre, stats, bar, of_pre, all));
     std::array::from_fn(|of| {
-        let mut sum = all[of * chunks..(of + 1) * chunks].as_flattened().to_vec();
+        let mut sum = sums[of * chunks..(of + 1) * chunks].as_flattened().to_vec();
         sum.truncate(width);
         sum
     })
 }
 
-fn backward_block<T: Element, F: Form>(
+fn backward_as<P: Element, F: Form>(
     parameters: &Parameters,
     width: usize,
-    pre: &[T],
+    pre: &[P],
     stats: &[Stats],
-    bar: &mut [T],
-) -> Vec<Lanes> {
+    bar: &[f32],
+    of_pre: &mut [P],
+    sums: Option<&mut [Lanes]>,
+) {
     #[inline(always)]
-    fn rows<T: Element, F: Form>(
+    fn rows<P: Element, F: Form>(
         parameters: &Parameters,
         width: usize,
-        pre: &[T],
+        pre: &[P],
         stats: &[Stats],
-        bar: &mut [T],
-    ) -> Vec<Lanes> {
+        bar: &[f32],
+        of_pre: &mut [P],
+        sums: Option<&mut [Lanes]>,
+    ) {
         let Parameters { bias, gain, shift } = parameters;
         let chunks = bias.0.len();
-        let mut sums = vec![[0.0; LANES]; 3 * chunks];
-        let (bias_bar, others) = sums.split_at_mut(chunks);
-        let (gain_bar, shift_bar) = others.split_at_mut(chunks);
+        let mut sums = sums.map(|sums| {
+            let (bias_bar, others) = sums.split_at_mut(chunks);
+            let (gain_bar, shift_bar) = others.split_at_mut(chunks);
+            [bias_bar, gain_bar, shift_bar]
+        });
         let mut normal = vec![[0.0; LANES]; chunks];
         let mut scaled = normal.clone();
         let mut slopes = normal.clone();
-        for ((pre, &[mean, inverse]), bar) in pre.chunks_exact(width).zip(stats).zip(bar.chunks_exact_mut(width)) {
+        let given = pre.chunks_exact(width).zip(stats).zip(bar.chunks_exact(width));
+        for (((pre, &[mean, inverse]), bar), of_pre) in given.zip(of_pre.chunks_exact_mut(width)) {
             let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
             for chunk in 0..chunks {
                 let (x, out_bar) = (load(pre, chunk * LANES), load(bar, chunk * LANES));
@@ -401,23 +416,32 @@ fn backward_block<T: Element, F: Form>(
                 let hat_bar = each(|i| y_bar[i] * gain[i]);
                 first = each(|i| first[i] + hat_bar[i]);
                 second = each(|i| hat_bar[i].mul_add(x_hat[i], second[i]));
-                gain_bar[chunk] = each(|i| y_bar[i].mul_add(x_hat[i], gain_bar[chunk][i]));
-                shift_bar[chunk] = each(|i| shift_bar[chunk][i] + y_bar[i]);
+                if let Some([_, gain_bar, shift_bar]) = &mut sums {
+                    gain_bar[chunk] = each(|i| y_bar[i].mul_add(x_hat[i], gain_bar[chunk][i]));
+                    shift_bar[chunk] = each(|i| shift_bar[chunk][i] + y_bar[i]);
+                }
                 (normal[chunk], scaled[chunk]) = (x_hat, hat_bar);
             }
             let (first, second) = (total(first) / width as f32, total(second) / width as f32);
             for chunk in 0..chunks {
                 let (x_hat, hat_bar, slope) = (&normal[chunk], &scaled[chunk], &slopes[chunk]);
                 let pre_bar = each(|i| inverse * x_hat[i].mul_add(-second, hat_bar[i] - first) * slope[i]);
-                bias_bar[chunk] = each(|i| bias_bar[chunk][i] + pre_bar[i]);
-                store(&pre_bar, bar, chunk * LANES);
+                if let Some([bias_bar, ..]) = &mut sums {
+                    bias_bar[chunk] = each(|i| bias_bar[chunk][i] + pre_bar[i]);
+                }
+                store(&pre_bar, of_pre, chunk * LANES);
             }
         }
-        sums
     }
-    for_this_cpu!(rows::<T, F>(
-        parameters: &Parameters, width: usize, pre: &[T], stats: &[Stats], bar: &mut [T],
-    ) -> Vec<Lanes>)
+    for_this_cpu!(rows::<P: Element, F: Form>(
+        parameters: &Parameters,
+        width: usize,
+        pre: &[P],
+        stats: &[Stats],
+        bar: &[f32],
+        of_pre: &mut [P],
+        sums: Option<&mut [Lanes]>,
+    ) -> ());
 }
 
 #[cfg(test)]

@@ -8,22 +8,47 @@ use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
 use super::kernels::{self, Padded, Parameters, Stats};
+use super::product::product;
 use super::{Between, Layer, Numbers};
-use crate::raw::{self, Bf16, slice, slice_mut};
+use crate::raw::{self, Bf16, Element, slice, slice_mut};
 
 /// Rows of a shard at least, and shards at most: each has gradients of its own.
 const SHARD: [i64; 2] = [128, 4];
+
+/// Inputs of a first product in half the bytes are filled up with zeros to whole multiples of it: rows that do not begin at a vector cost
+/// the product a third of its time and more.
+const WHOLE: i64 = 32;
+
+/// Outputs of a last layer below which it is in single precision: a value or an action is what it says, to the last bit, and costs
+/// little. Of hundreds of outputs none counts for as much, and in single precision they would cost more than all layers before them.
+const WIDE: i64 = 64;
+
+/// What a run keeps for the way back. All keep what the first layer was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keeps {
+    /// Nothing else: there is no way back.
+    Nothing,
+    /// What it takes to go back to inputs.
+    Inputs,
+    /// What gradients of parameters take, too.
+    Parameters,
+}
 
 /// Networks that are ready to be run: their weights as the products want them.
 pub struct Passes {
     layers: Vec<Ready>,
     /// Whether rows are shared among threads.
     shared: bool,
+    /// What runs keep.
+    keeps: Keeps,
 }
 
 struct Ready {
-    /// `[K, in, out]`; of a last layer that nothing follows in single precision, else in the numbers of the passes.
+    /// `[K, in, out]`; of a narrow last layer that nothing follows in single precision, else in the numbers of the passes. Of a first layer,
+    /// rows of zeros may follow.
     weight: Tensor,
+    /// `in`.
+    inputs: i64,
     /// `[K, 1, out]`.
     bias: Tensor,
     norm: Option<(Between, [Tensor; 2])>,
@@ -39,26 +64,44 @@ pub struct Run {
 /// What a run leaves for the way back, and the way back for the gradients.
 #[derive(Default)]
 struct Tape {
-    /// `[K, B, in]` of each layer.
+    /// `[K, B, in]` of the first layer, or of each.
     inputs: Vec<Tensor>,
-    /// Of each layer that something follows: what the product gave, `[K, B, out]`, and `[K * B]` statistics.
+    /// Of each layer that something follows: what the product gave, `[K, B, out]` in the layer's numbers, and `[K * B]` statistics.
     between: Vec<(Tensor, Vec<Stats>)>,
-    /// After the way back, last layer first: gradients with respect to what the product gave, `[K, B, out]`, and sums over
-    /// rows for bias, gain and shift of each network.
+    /// After the way back, last layer first: gradients with respect to what the product gave, `[K, B, out]` in its numbers, and sums
+    /// over rows for bias, gain and shift of each network.
     bars: Vec<(Tensor, Vec<kernels::Sums>)>,
 }
 
-/// Gradients of all parameters, in their order.
-pub type Gradients = Vec<Tensor>;
+/// Gradients of all parameters, in their order: those of each shard of rows.
+pub struct Gradients(Vec<Vec<Tensor>>);
+
+impl Gradients {
+    /// Those of all rows, given those of shares of them.
+    pub fn of_shares(shares: impl IntoIterator<Item = Self>) -> Self {
+        Self(shares.into_iter().flat_map(|Self(shards)| shards).collect())
+    }
+
+    /// Adds them to `sums`, one for each parameter.
+    pub(super) fn add_to(&self, sums: impl Iterator<Item = Tensor>) {
+        for (number, mut sum) in sums.enumerate() {
+            raw::add(&mut sum, &self.0.iter().map(|of_shard| &of_shard[number]).collect::<Vec<_>>());
+        }
+    }
+}
 
 impl Passes {
     pub(super) fn new(layers: &[Layer], numbers: Numbers) -> Self {
-        let ready = |layer: &Layer| {
-            let kind = if layer.norm.is_some() { numbers.kind() } else { Kind::Float };
+        let ready = |(number, layer): (usize, &Layer)| {
+            let exact = layer.norm.is_none() && layer.weight.size()[2] < WIDE;
+            let kind = if exact { Kind::Float } else { numbers.kind() };
             let norm = layer.norm.as_ref().map(|(between, parameters)| (*between, parameters.each_ref().map(detached)));
-            Ready { weight: layer.weight.detach().to_kind(kind), bias: layer.bias.detach(), norm }
+            let (weight, inputs) = (layer.weight.detach().to_kind(kind), layer.weight.size()[1]);
+            let more = if number == 0 && kind == Kind::BFloat16 { (-inputs).rem_euclid(WHOLE) } else { 0 };
+            let weight = if more > 0 { weight.constant_pad_nd([0, 0, 0, more]) } else { weight };
+            Ready { weight, inputs, bias: layer.bias.detach(), norm }
         };
-        Self { layers: layers.iter().map(ready).collect(), shared: true }
+        Self { layers: layers.iter().enumerate().map(ready).collect(), shared: true, keeps: Keeps::Parameters }
     }
 
     /// What the networks make of `x` `[K, B, in]`: `[K, B, out]` in single precision, and what the way back needs.
@@ -66,9 +109,25 @@ impl Passes {
     /// # Panics
     /// If `x` is not on the CPU, or of other widths.
     pub fn run(&self, x: &Tensor) -> (Tensor, Run) {
-        let items = tch::no_grad(|| self.shards(x)).into_iter().map(|x| (self.shallow_clone(), x)).collect();
+        self.run_on(&[x])
+    }
+
+    /// As [`Passes::run`], of what `parts` `[K, B, ..]` are side by side, `[K, B, in]` together.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn run_on(&self, parts: &[&Tensor]) -> (Tensor, Run) {
+        let mut items: Vec<(Self, Vec<Tensor>)> = Vec::new();
+        for part in parts {
+            for (number, rows) in tch::no_grad(|| self.shards(part)).into_iter().enumerate() {
+                if number == items.len() {
+                    items.push((self.shallow_clone(), Vec::new()));
+                }
+                items[number].1.push(rows);
+            }
+        }
         let (results, tapes): (Vec<_>, Vec<_>) =
-            side_by_side(items, |(passes, x)| passes.run_shard(&x)).into_iter().unzip();
+            side_by_side(items, |(passes, parts)| passes.run_shard(&parts)).into_iter().unzip();
         (joined(results), Run { passes: self.shallow_clone(), tapes })
     }
 
@@ -82,10 +141,11 @@ impl Passes {
     fn shallow_clone(&self) -> Self {
         let clone = |layer: &Ready| Ready {
             weight: layer.weight.shallow_clone(),
+            inputs: layer.inputs,
             bias: layer.bias.shallow_clone(),
             norm: layer.norm.as_ref().map(|(between, parameters)| (*between, parameters.each_ref().map(detached))),
         };
-        Self { layers: self.layers.iter().map(clone).collect(), shared: self.shared }
+        Self { layers: self.layers.iter().map(clone).collect(), shared: self.shared, keeps: self.keeps }
     }
 
     /// The same networks, to be run on one thread, another one: whoever has cut rows already does not want them cut again.
@@ -94,41 +154,56 @@ impl Passes {
         Self { shared: false, ..self.shallow_clone() }
     }
 
-    fn run_shard(&self, x: &Tensor) -> (Tensor, Tape) {
+    /// The same networks, whose runs keep something else.
+    #[must_use]
+    pub fn keeping(&self, keeps: Keeps) -> Self {
+        Self { keeps, ..self.shallow_clone() }
+    }
+
+    fn run_shard(&self, parts: &[Tensor]) -> (Tensor, Tape) {
         let mut tape = Tape::default();
-        let mut x = x.shallow_clone();
-        for layer in &self.layers {
-            let input = in_kind(&x, layer.weight.kind());
-            x = if let Some((between, norm)) = &layer.norm {
-                let pre = product(&input, &layer.weight);
-                let (out, stats) = forward(*between, &pre, &layer.bias, norm);
-                tape.between.push((pre, stats));
+        let mut x = side_by_side_in(parts, &self.layers[0].weight);
+        for (number, layer) in self.layers.iter().enumerate() {
+            // What the next product is given, or whoever asked.
+            let kind = self.layers.get(number + 1).map_or(Kind::Float, |next| next.weight.kind());
+            let out = if let Some((between, norm)) = &layer.norm {
+                let pre = product(&x, &layer.weight);
+                let kept = (self.keeps > Keeps::Nothing).then(|| layer.weight.kind());
+                let (out, stats, kept) = forward(*between, pre, &layer.bias, norm, kind, kept);
+                tape.between.extend(kept.map(|kept| (kept, stats)));
                 out
             } else {
-                layer.bias.baddbmm(&input, &layer.weight, 1.0, 1.0)
+                product(&x, &layer.weight).g_add_(&layer.bias)
             };
-            tape.inputs.push(input);
+            if number == 0 || self.keeps == Keeps::Parameters {
+                tape.inputs.push(x);
+            }
+            x = out;
         }
-        (x.to_kind(Kind::Float), tape)
+        (x, tape)
     }
 
     fn pull_back_shard(&self, tape: &mut Tape, bar: &Tensor, wants_x: bool) -> Option<Tensor> {
-        let mut bar = bar.copy().contiguous();
+        let wants_parameters = self.keeps == Keeps::Parameters;
+        let mut bar = bar.contiguous();
         for (number, layer) in self.layers.iter().enumerate().rev() {
-            bar = bar.to_kind(layer.weight.kind());
-            let sums = layer.norm.as_ref().map(|(between, norm)| {
-                let (pre, stats) = tape.between.pop().expect("one for each layer that something follows");
-                backward(*between, &pre, &stats, &layer.bias, norm, &bar)
-            });
-            let before = (number > 0 || wants_x).then(|| bar.bmm(&layer.weight.transpose(1, 2)));
-            tape.bars.push((bar, sums.unwrap_or_default()));
+            let (of_product, sums) = if let Some((between, norm)) = &layer.norm {
+                let between_products = tape.between.pop().expect("one for each layer that something follows");
+                backward(*between, &between_products, &layer.bias, norm, &bar, wants_parameters)
+            } else {
+                (bar.to_kind(layer.weight.kind()), Vec::new())
+            };
+            let before = (number > 0 || wants_x).then(|| product(&of_product, &layer.weight.transpose(1, 2)));
+            if wants_parameters {
+                tape.bars.push((of_product, sums));
+            }
             bar = before?;
         }
-        Some(bar.to_kind(Kind::Float))
+        Some(bar.narrow(2, 0, self.layers[0].inputs))
     }
 
-    /// Gradients of the parameters after the ways back of all steps, in the numbers of the products.
-    fn gradients_of_shard(&self, mut steps: Vec<Tape>) -> Gradients {
+    /// Gradients of the parameters after the ways back of all steps.
+    fn gradients_of_shard(&self, mut steps: Vec<Tape>) -> Vec<Tensor> {
         let mut gradients = Vec::new();
         for (number, layer) in self.layers.iter().enumerate() {
             let (mut inputs, mut bars, mut sums) = (Vec::new(), Vec::new(), Vec::new());
@@ -139,7 +214,7 @@ impl Passes {
                 sums.push(of_vectors);
             }
             let (inputs, bars) = (joined(inputs), joined(bars));
-            gradients.push(product(&inputs.transpose(1, 2), &bars));
+            gradients.push(product(&inputs.transpose(1, 2), &bars).narrow(1, 0, layer.inputs).contiguous());
             if layer.norm.is_none() {
                 gradients.push(bars.sum_dim_intlist([1i64].as_slice(), true, Kind::Float));
                 continue;
@@ -155,14 +230,15 @@ impl Passes {
 impl Run {
     /// What the first layer was given, `[K, B, in]`, in the numbers of the passes.
     pub fn input(&self) -> Tensor {
-        joined(self.tapes.iter().map(|tape| tape.inputs[0].shallow_clone()).collect())
+        let width = self.passes.layers[0].inputs;
+        joined(self.tapes.iter().map(|tape| tape.inputs[0].narrow(2, 0, width)).collect())
     }
 
     /// The way back through [`Passes::run`], given the gradient with respect to the result, `bar` `[K, B, out]`. Returns that
     /// with respect to `x`, `[K, B, in]`, if it is wanted.
     ///
     /// # Panics
-    /// If the shape is that of other networks, or the way back was gone already.
+    /// If the shape is that of other networks, there is no way back, or it was gone already.
     pub fn pull_back(&mut self, bar: &Tensor, wants_x: bool) -> Option<Tensor> {
         let bars = tch::no_grad(|| self.passes.shards(bar));
         let tapes = std::mem::take(&mut self.tapes);
@@ -202,27 +278,28 @@ pub fn gradients(runs: Vec<Run>) -> Gradients {
         }
         shards[shard].1.push(tape);
     }
-    let found = side_by_side(shards, |(passes, steps)| passes.gradients_of_shard(steps));
-    let parts = |number: usize| found.iter().map(|of_shard| &of_shard[number]).collect::<Vec<_>>();
-    (0..found[0].len()).map(|number| raw::sum(&parts(number))).collect()
+    Gradients(side_by_side(shards, |(passes, steps)| passes.gradients_of_shard(steps)))
 }
 
-/// `x` `[K, B, w]` in other numbers; rows that all networks share are rounded once.
-fn in_kind(x: &Tensor, kind: Kind) -> Tensor {
-    if x.stride()[0] == 0 { x.narrow(0, 0, 1).to_kind(kind).expand_as(x) } else { x.to_kind(kind) }
-}
-
-/// `a` `[K, m, n]` times `b` `[K, n, p]`: one product after another where all have the same `a`, of which libtorch would make copies.
-fn product(a: &Tensor, b: &Tensor) -> Tensor {
-    let count = b.size()[0];
-    if count == 1 || a.stride()[0] != 0 {
-        return a.bmm(b);
-    }
-    let all = b.new_empty([count, a.size()[1], b.size()[2]], (b.kind(), b.device()));
-    for k in 0..count {
-        let _ = a.get(0).mm_out(&all.get(k), &b.get(k));
-    }
-    all
+/// What a product with `weight` `[K, in, out]` is given: `parts` `[K, B, ..]` side by side in its numbers, and zeros as far as `in`. Rows
+/// that all networks share are there once.
+fn side_by_side_in(parts: &[Tensor], weight: &Tensor) -> Tensor {
+    let (count, rows, width) = (weight.size()[0], parts[0].size()[1], weight.size()[1]);
+    let once = if parts.iter().all(|part| part.stride()[0] == 0) { 1 } else { count };
+    let each = parts.iter().map(|part| part.narrow(0, 0, once));
+    let all = if parts.len() == 1 && parts[0].size()[2] == width {
+        parts[0].narrow(0, 0, once).to_kind(weight.kind())
+    } else {
+        let all = weight.new_empty([once, rows, width], (weight.kind(), weight.device()));
+        let filled = each.fold(0, |at, part| {
+            let width = part.size()[2];
+            all.narrow(2, at, width).copy_(&part);
+            at + width
+        });
+        let _ = all.narrow(2, filled, width - filled).zero_();
+        all
+    };
+    if once == count { all } else { all.expand([count, -1, -1], false) }
 }
 
 /// In how many shards so many rows are cut, however many threads there are.
@@ -282,43 +359,76 @@ fn parameters(bias: &Tensor, [gain, shift]: &[Tensor; 2], k: usize) -> Parameter
     Parameters { bias: of(bias), gain: of(gain), shift: of(shift) }
 }
 
-/// What becomes of what a product gave.
-fn forward(between: Between, pre: &Tensor, bias: &Tensor, norm: &[Tensor; 2]) -> (Tensor, Vec<Stats>) {
-    let [count, rows, width] = sizes(pre);
-    let out = pre.empty_like();
-    let mut stats = vec![[0.0; 2]; count * rows];
-    for (k, stats) in stats.chunks_exact_mut(rows).enumerate() {
-        let (parameters, pre, mut out) = (parameters(bias, norm, k), pre.get(k as i64), out.get(k as i64));
-        let len = rows * width;
-        if pre.kind() == Kind::Float {
-            let out = slice_mut::<f32>(&mut out, len);
-            kernels::forward(between, &parameters, width, slice(&pre, len), out, stats);
-        } else {
-            let out = slice_mut::<Bf16>(&mut out, len);
-            kernels::forward(between, &parameters, width, slice(&pre, len), out, stats);
+/// What becomes of what a product gave, in numbers of one kind, statistics of its rows, and what it gave in those of another kind if that is
+/// to be kept.
+fn forward(
+    between: Between,
+    pre: Tensor,
+    bias: &Tensor,
+    norm: &[Tensor; 2],
+    kind: Kind,
+    kept: Option<Kind>,
+) -> (Tensor, Vec<Stats>, Option<Tensor>) {
+    fn of<O: Element>(
+        between: Between,
+        [pre, out]: [&Tensor; 2],
+        kept: Option<&Tensor>,
+        parameters: impl Fn(usize) -> Parameters,
+        stats: &mut [Stats],
+    ) {
+        let [_, rows, width] = sizes(pre);
+        for (k, stats) in stats.chunks_exact_mut(rows).enumerate() {
+            let (pre, mut out, mut kept) = (pre.get(k as i64), out.get(k as i64), kept.map(|kept| kept.get(k as i64)));
+            let kept = kept.as_mut().map(|kept| slice_mut::<Bf16>(kept, rows * width));
+            let (pre, out) = (slice(&pre, rows * width), slice_mut::<O>(&mut out, rows * width));
+            kernels::forward(between, &parameters(k), width, pre, kept, out, stats);
         }
     }
-    (out, stats)
+    let [count, rows, _] = sizes(&pre);
+    let empty = |kind| pre.new_empty(pre.size(), (kind, pre.device()));
+    let (out, mut stats) = (empty(kind), vec![[0.0; 2]; count * rows]);
+    let half = kept.filter(|&kind| kind == Kind::BFloat16).map(empty);
+    let (tensors, parameters) = ([&pre, &out], |k| parameters(bias, norm, k));
+    if kind == Kind::Float {
+        of::<f32>(between, tensors, half.as_ref(), parameters, &mut stats);
+    } else {
+        of::<Bf16>(between, tensors, half.as_ref(), parameters, &mut stats);
+    }
+    (out, stats, kept.map(|_| half.unwrap_or(pre)))
 }
 
-/// The way back through [`forward`]: overwrites `bar` with the gradient with respect to what the product gave.
+/// The way back through [`forward`]: the gradient with respect to what the product gave, in the numbers that were kept, and those with
+/// respect to the parameters, if they are wanted, given `bar`, that with respect to what became of it.
 fn backward(
     between: Between,
-    pre: &Tensor,
-    stats: &[Stats],
+    (pre, stats): &(Tensor, Vec<Stats>),
     bias: &Tensor,
     norm: &[Tensor; 2],
     bar: &Tensor,
-) -> Vec<kernels::Sums> {
-    let [_, rows, width] = sizes(pre);
-    let each = |(k, stats)| {
-        let (parameters, pre, mut bar) = (parameters(bias, norm, k), pre.get(k as i64), bar.get(k as i64));
-        let len = rows * width;
-        if pre.kind() == Kind::Float {
-            kernels::backward(between, &parameters, width, slice(&pre, len), stats, slice_mut::<f32>(&mut bar, len))
-        } else {
-            kernels::backward(between, &parameters, width, slice(&pre, len), stats, slice_mut::<Bf16>(&mut bar, len))
-        }
+    wants_parameters: bool,
+) -> (Tensor, Vec<kernels::Sums>) {
+    fn of<P: Element>(
+        between: Between,
+        [pre, bar, out]: [&Tensor; 3],
+        parameters: impl Fn(usize) -> Parameters,
+        stats: &[Stats],
+        wants_parameters: bool,
+    ) -> Vec<kernels::Sums> {
+        let [_, rows, width] = sizes(pre);
+        let each = |(k, stats)| {
+            let [pre, bar, mut out] = [pre, bar, out].map(|tensor| tensor.get(k as i64));
+            let (pre, bar) = (slice::<P>(&pre, rows * width), slice(&bar, rows * width));
+            let out = slice_mut(&mut out, rows * width);
+            kernels::backward(between, &parameters(k), width, pre, stats, bar, out, wants_parameters)
+        };
+        stats.chunks_exact(rows).enumerate().map(each).collect()
+    }
+    let out = pre.empty_like();
+    let (tensors, parameters) = ([pre, bar, &out], |k| parameters(bias, norm, k));
+    let sums = if pre.kind() == Kind::Float {
+        of::<f32>(between, tensors, parameters, stats, wants_parameters)
+    } else {
+        of::<Bf16>(between, tensors, parameters, stats, wants_parameters)
     };
-    stats.chunks_exact(rows).enumerate().map(each).collect()
+    (out, sums)
 }
