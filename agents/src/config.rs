@@ -114,6 +114,16 @@ impl Trainer<'_> {
         }
     }
 
+    /// Threads that libtorch should have for each operation, of so many: one where rows are shared among threads before libtorch is
+    /// asked, since its own wait for each other in a loop, on the cores that the others need.
+    #[must_use]
+    pub fn libtorch_threads(&self, threads: usize) -> usize {
+        match self {
+            Self::Shac(_) | Self::Pwm(_) => 1,
+            Self::Dream(_) => threads,
+        }
+    }
+
     /// What the loop needs to know of it.
     #[must_use]
     pub fn schedule(&self) -> Schedule {

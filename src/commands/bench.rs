@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
+use world_models::libtorch;
 
 use crate::cli::BenchArgs;
 use crate::failure::usage;
@@ -48,7 +49,7 @@ impl Bench {
 
 /// Measures what the name selects; a row as soon as it is known.
 pub fn run(args: &BenchArgs, threads: usize, json: bool) -> Result<()> {
-    world_models::libtorch::set_threads(threads);
+    libtorch::set_threads(threads);
     let all = benches();
     let asked = args.name.as_deref().unwrap_or("");
     if !all.iter().any(|bench| bench.name().contains(asked)) {
@@ -76,7 +77,10 @@ pub fn run(args: &BenchArgs, threads: usize, json: bool) -> Result<()> {
                 }
             }
             Bench::Latents(latents) => {
+                // As `mindseye train pwm` has it.
+                libtorch::set_threads(1);
                 let seconds = latents.seconds()?;
+                libtorch::set_threads(threads);
                 row(&name, seconds, "s", json);
                 if let Some(python) = &args.python {
                     compare(&name, seconds, rivals.seconds(*latents, python, threads)?, json);
@@ -112,16 +116,29 @@ const WARM: Duration = Duration::from_millis(200);
 const ENOUGH: Duration = Duration::from_secs(1);
 
 /// Seconds that one call of `work` takes, on average, once it is warm.
-fn seconds_per_call(mut work: impl FnMut()) -> f64 {
-    let mut repeated = |least_calls: u32, least: Duration| {
-        let begin = Instant::now();
-        let mut calls = 0;
-        while calls < least_calls || begin.elapsed() < least {
+fn seconds_per_call(work: impl FnMut()) -> f64 {
+    let calls = warm_calls(2, work);
+    calls.iter().sum::<f64>() / calls.len() as f64
+}
+
+/// Seconds that a call of `work` takes once it is warm: the median, as of the scripts that it is compared with.
+fn median_seconds(work: impl FnMut()) -> f64 {
+    let mut calls = warm_calls(5, work);
+    calls.sort_by(f64::total_cmp);
+    calls[calls.len() / 2]
+}
+
+/// Seconds of each call of `work`, so many at least, once it is warm.
+fn warm_calls(least: usize, mut work: impl FnMut()) -> Vec<f64> {
+    let mut repeated = |least: usize, time: Duration| {
+        let (begin, mut calls) = (Instant::now(), Vec::new());
+        while calls.len() < least || begin.elapsed() < time {
+            let call = Instant::now();
             work();
-            calls += 1;
+            calls.push(call.elapsed().as_secs_f64());
         }
-        begin.elapsed().as_secs_f64() / f64::from(calls)
+        calls
     };
     repeated(1, WARM);
-    repeated(2, ENOUGH)
+    repeated(least, ENOUGH)
 }

@@ -222,7 +222,7 @@ impl Mlps {
 
     /// Adds gradients to the `grad()` of the parameters.
     pub fn add(&self, gradients: &Gradients) {
-        gradients.add_to(self.parameters().map(gradient));
+        gradients.add_to(&self.layers);
     }
 }
 

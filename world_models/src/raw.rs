@@ -5,7 +5,6 @@
     reason = "kernels are compiled per processor feature, and these must be inlined there"
 )]
 
-use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 /// Numbers that a thread takes at a time.
@@ -106,18 +105,4 @@ pub fn slice_mut<T: Element>(tensor: &mut Tensor, len: usize) -> &mut [T] {
     unsafe {
         std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<T>(), len)
     }
-}
-
-/// Adds `parts` of its shape to `sum`, all in single precision, in their order and in one pass over memory.
-///
-/// # Panics
-/// As [`slice`], for each of them.
-pub fn add(sum: &mut Tensor, parts: &[&Tensor]) {
-    let len = sum.numel();
-    let parts: Vec<&[f32]> = parts.iter().map(|part| slice(part, len)).collect();
-    slice_mut::<f32>(sum, len).par_chunks_mut(CHUNK).enumerate().for_each(|(number, sum)| {
-        for part in &parts {
-            sum.iter_mut().zip(&part[number * CHUNK..]).for_each(|(sum, x)| *sum += x);
-        }
-    });
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use world_models::latent::{Dynamics, FlowConfig};
 use world_models::mlp::Numbers;
 
+use super::median_seconds;
 use super::models::rival;
-use super::seconds_per_call;
 
 /// The same in plain PyTorch, carried along so that the program needs no source tree.
 const RIVAL: &str = include_str!("../../../benches/pwm_updates_pytorch.py");
@@ -66,7 +66,7 @@ impl Latents {
         let dynamics = if self.flow { Dynamics::Flow(FlowConfig::default()) } else { Dynamics::Mlp };
         let mut rehearsal = Rehearsal::new(dynamics, self.numbers, ROWS, HORIZON)?;
         let mut wrong = None;
-        let seconds = seconds_per_call(|| match self.what {
+        let seconds = median_seconds(|| match self.what {
             "model_update" => rehearsal.model_update(),
             "rollout" => drop(rehearsal.rollout()),
             what => wrong = rehearsal.policy_update(what == "policy_update").err(),

@@ -62,7 +62,7 @@ pub fn run(args: &TrainArgs, trainer: (&str, &[Preset]), threads: usize, json: b
         let refusal = layered.refusal("dream.mind.kind", "there is no world model to live in");
         return Err(refusal.suggest(Some("name the run of one with --start-from")).into());
     }
-    libtorch::set_threads(threads);
+    libtorch::set_threads(config.trainer().libtorch_threads(threads));
     if let Some(memory) = memory() {
         check_memory(entry, &config, &layered, memory.free)?;
     }

@@ -6,10 +6,7 @@ use tch::{Kind, Tensor};
 use super::dynamics;
 use super::{Dynamics, FlowConfig, LatentModel, Losses, Ready, Sequences, Starts, sizes};
 use crate::mlp::Numbers;
-use crate::mlp::passes::{Gradients, Keeps, side_by_side};
-
-/// Sequences of a share at least, and shares at most: each has gradients of its own.
-const SHARE: [i64; 2] = [64, 4];
+use crate::mlp::passes::{Gradients, Keeps, shards, side_by_side};
 
 /// What a share of the sequences gives.
 struct Found {
@@ -34,8 +31,7 @@ impl LatentModel {
     pub fn learn(&self, batch: &Sequences, gamma: f64, numbers: Numbers, times: Option<&Tensor>) -> Losses {
         tch::no_grad(|| {
             let [_, rows, _] = sizes(&batch.actions);
-            let [least, most] = SHARE;
-            let shares = (rows / least).clamp(1, most);
+            let shares = shards(rows);
             let (ready, kind) = (self.ready(numbers), self.config.dynamics);
             let items = batch.shares(shares, times).into_iter();
             let items = items.map(|(batch, times)| (ready.on_one_thread(), batch, times)).collect();

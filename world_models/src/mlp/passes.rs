@@ -2,17 +2,17 @@
 //!
 //! Rows are cut into shards, and each goes through all layers on one thread, libtorch's products included: threads meet once a
 //! pass, not twice an operation. A reverse pass leaves behind, layer by layer, what the products were given and the gradients
-//! of what they gave. Gradients of weights are made of those at the end, all steps of a recurrence in one product.
+//! of what they gave. Gradients of weights are made of those at the end, of all steps of a recurrence and all rows at once.
 
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
 
 use super::kernels::{self, Padded, Parameters, Stats};
-use super::product::product;
-use super::{Between, Layer, Numbers};
-use crate::raw::{self, Bf16, Element, slice, slice_mut};
+use super::product::{add_product, product};
+use super::{Between, Layer, Numbers, gradient};
+use crate::raw::{Bf16, Element, slice, slice_mut};
 
-/// Rows of a shard at least, and shards at most: each has gradients of its own.
+/// Rows of a shard at least, since a product of fewer spends its time on its weights, and shards at most.
 const SHARD: [i64; 2] = [128, 4];
 
 /// Inputs of a first product in half the bytes are filled up with zeros to whole multiples of it: rows that do not begin at a vector cost
@@ -33,6 +33,9 @@ pub enum Keeps {
     /// What gradients of parameters take, too.
     Parameters,
 }
+
+/// Rows of a weight whose gradient one thread makes.
+const SLAB: usize = 256;
 
 /// Networks that are ready to be run: their weights as the products want them.
 pub struct Passes {
@@ -69,24 +72,51 @@ struct Tape {
     /// Of each layer that something follows: what the product gave, `[K, B, out]` in the layer's numbers, and `[K * B]` statistics.
     between: Vec<(Tensor, Vec<Stats>)>,
     /// After the way back, last layer first: gradients with respect to what the product gave, `[K, B, out]` in its numbers, and sums
-    /// over rows for bias, gain and shift of each network.
+    /// over rows for bias, gain and shift of each network, step after step.
     bars: Vec<(Tensor, Vec<kernels::Sums>)>,
 }
 
-/// Gradients of all parameters, in their order: those of each shard of rows.
-pub struct Gradients(Vec<Vec<Tensor>>);
+/// Gradients of all parameters, as what they are the products and sums of: what each way back has left.
+pub struct Gradients(Vec<Tape>);
 
 impl Gradients {
     /// Those of all rows, given those of shares of them.
     pub fn of_shares(shares: impl IntoIterator<Item = Self>) -> Self {
-        Self(shares.into_iter().flat_map(|Self(shards)| shards).collect())
+        Self(shares.into_iter().flat_map(|Self(tapes)| tapes).collect())
     }
 
-    /// Adds them to `sums`, one for each parameter.
-    pub(super) fn add_to(&self, sums: impl Iterator<Item = Tensor>) {
-        for (number, mut sum) in sums.enumerate() {
-            raw::add(&mut sum, &self.0.iter().map(|of_shard| &of_shard[number]).collect::<Vec<_>>());
+    /// Adds them to those of the parameters of `layers`. Each thread makes a part of them of all rows, straight into its place.
+    pub(super) fn add_to(&self, layers: &[Layer]) {
+        let mut items = Vec::new();
+        for (number, layer) in layers.iter().enumerate() {
+            let [weights, bias] = [&layer.weight, &layer.bias].map(gradient);
+            let bars = || self.0.iter().map(|tape| &tape.bars[layers.len() - 1 - number]);
+            let ([count, inputs, _], norm) = (sizes(&weights), layer.norm.as_ref().map(|(_, norm)| norm));
+            for k in 0..count as i64 {
+                for at in (0..inputs as i64).step_by(SLAB) {
+                    let pairs = self.0.iter().zip(bars());
+                    let pairs: Vec<[Tensor; 2]> =
+                        pairs.map(|(tape, (bar, _))| [&tape.inputs[number], bar].map(Tensor::shallow_clone)).collect();
+                    items.push((weights.get(k), k, at, pairs));
+                }
+            }
+            let Some(norm) = norm else {
+                for (bar, _) in bars() {
+                    let _ = bias.shallow_clone().g_add_(&bar.sum_dim_intlist([1i64].as_slice(), true, Kind::Float));
+                }
+                continue;
+            };
+            for (of, vector) in [bias, gradient(&norm[0]), gradient(&norm[1])].into_iter().enumerate() {
+                bars().for_each(|(_, sums)| add(&mut vector.shallow_clone(), sums, of));
+            }
         }
+        let _: Vec<()> = side_by_side(items, |(weights, k, at, pairs): (Tensor, i64, i64, Vec<[Tensor; 2]>)| {
+            let width = (weights.size()[0] - at).min(SLAB as i64);
+            let mut sum = weights.narrow(0, at, width);
+            for [inputs, bars] in pairs {
+                add_product(&mut sum, &inputs.get(k).narrow(1, at, width).tr(), &bars.get(k));
+            }
+        });
     }
 }
 
@@ -201,30 +231,6 @@ impl Passes {
         }
         Some(bar.narrow(2, 0, self.layers[0].inputs))
     }
-
-    /// Gradients of the parameters after the ways back of all steps.
-    fn gradients_of_shard(&self, mut steps: Vec<Tape>) -> Vec<Tensor> {
-        let mut gradients = Vec::new();
-        for (number, layer) in self.layers.iter().enumerate() {
-            let (mut inputs, mut bars, mut sums) = (Vec::new(), Vec::new(), Vec::new());
-            for tape in &mut steps {
-                inputs.push(tape.inputs[number].shallow_clone());
-                let (bar, of_vectors) = tape.bars.pop().expect("tapes whose way back was gone");
-                bars.push(bar);
-                sums.push(of_vectors);
-            }
-            let (inputs, bars) = (joined(inputs), joined(bars));
-            gradients.push(product(&inputs.transpose(1, 2), &bars).narrow(1, 0, layer.inputs).contiguous());
-            if layer.norm.is_none() {
-                gradients.push(bars.sum_dim_intlist([1i64].as_slice(), true, Kind::Float));
-                continue;
-            }
-            for of in 0..3 {
-                gradients.push(total(&sums, of).view_as(&layer.bias));
-            }
-        }
-        gradients
-    }
 }
 
 impl Run {
@@ -257,28 +263,42 @@ impl Run {
     /// Gradients of the parameters after the way back.
     ///
     /// # Panics
-    /// If the way back was not gone.
+    /// They are added to anything, if the way back was not gone.
     #[must_use]
     pub fn gradients(self) -> Gradients {
         gradients(vec![self])
     }
 }
 
-/// Gradients of the parameters after the ways back of all `runs`, steps with the same networks, summed over steps and rows.
+/// Gradients of the parameters after the ways back of all `runs` with the same networks, steps of the same rows, summed over steps and rows.
 ///
 /// # Panics
-/// If there is no run, or one whose way back was not gone.
+/// If there is no run.
 #[must_use]
 pub fn gradients(runs: Vec<Run>) -> Gradients {
-    let passes = runs[0].passes.shallow_clone();
-    let mut shards: Vec<(Passes, Vec<Tape>)> = Vec::new();
-    for (shard, tape) in runs.into_iter().flat_map(|run| run.tapes.into_iter().enumerate()) {
-        if shard == shards.len() {
-            shards.push((passes.shallow_clone(), Vec::new()));
-        }
-        shards[shard].1.push(tape);
+    let mut shards: Vec<Vec<Tape>> = runs[0].tapes.iter().map(|_| Vec::new()).collect();
+    for run in runs {
+        shards.iter_mut().zip(run.tapes).for_each(|(steps, tape)| steps.push(tape));
     }
-    Gradients(side_by_side(shards, |(passes, steps)| passes.gradients_of_shard(steps)))
+    Gradients(side_by_side(shards, Tape::joined))
+}
+
+impl Tape {
+    /// Those of steps as one of as many rows: one large product takes less time than many small ones.
+    fn joined(mut steps: Vec<Self>) -> Self {
+        if steps.len() == 1 {
+            return steps.remove(0);
+        }
+        let layers = steps[0].inputs.len();
+        let inputs = |layer: usize| joined(steps.iter().map(|tape| tape.inputs[layer].shallow_clone()).collect());
+        let bars = |layer: usize| joined(steps.iter().map(|tape| tape.bars[layer].0.shallow_clone()).collect());
+        let sums = |layer: usize| steps.iter().flat_map(|tape| tape.bars[layer].1.iter().cloned()).collect();
+        Self {
+            inputs: (0..layers).map(inputs).collect(),
+            between: Vec::new(),
+            bars: (0..steps[0].bars.len()).map(|layer| (bars(layer), sums(layer))).collect(),
+        }
+    }
 }
 
 /// What a product with `weight` `[K, in, out]` is given: `parts` `[K, B, ..]` side by side in its numbers, and zeros as far as `in`. Rows
@@ -335,13 +355,13 @@ fn detached(tensor: &Tensor) -> Tensor {
     tensor.detach()
 }
 
-/// The sum over steps of bias, gain or shift of every network, flat.
-fn total(steps: &[Vec<kernels::Sums>], of: usize) -> Tensor {
-    let mut sum: Vec<f32> = steps[0].iter().flat_map(|sums| sums[of].iter().copied()).collect();
-    for step in &steps[1..] {
-        sum.iter_mut().zip(step.iter().flat_map(|sums| &sums[of])).for_each(|(sum, x)| *sum += x);
+/// Adds sums over rows for bias, gain or shift of every network, step after step, to those of all, `[K, 1, out]`.
+fn add(all: &mut Tensor, sums: &[kernels::Sums], of: usize) {
+    let (count, len) = (all.size()[0] as usize, all.numel());
+    let all = slice_mut::<f32>(all, len);
+    for step in sums.chunks_exact(count) {
+        all.iter_mut().zip(step.iter().flat_map(|sums| &sums[of])).for_each(|(all, x)| *all += x);
     }
-    Tensor::from_slice(&sum)
 }
 
 /// `[K, B, w]` of a tensor.

@@ -57,7 +57,7 @@ pub(super) fn product(a: &Tensor, b: &Tensor) -> Tensor {
     for k in 0..count {
         let (a, b, mut c) = (a.get(k), b.get(k), all.get(k));
         match gemm {
-            Some(gemm) => multiply(gemm, &a, &b, &c),
+            Some(gemm) => multiply(gemm, &a, &b, &c, 0.0),
             // One after another: of matrices that are there once libtorch would make copies.
             None => c.copy_(&a.mm(&b)),
         }
@@ -65,19 +65,34 @@ pub(super) fn product(a: &Tensor, b: &Tensor) -> Tensor {
     all
 }
 
-/// `c = a b`.
-fn multiply(gemm: Gemm, a: &Tensor, b: &Tensor, c: &Tensor) {
+/// Adds `a` `[m, n]` times `b` `[n, p]`, both of one kind, to `sum` `[m, p]` in single precision, on the thread that calls.
+///
+/// # Panics
+/// As [`product`].
+pub(super) fn add_product(sum: &mut Tensor, a: &Tensor, b: &Tensor) {
+    assert_eq!((a.size()[1], a.kind()), (b.size()[0], b.kind()), "matrices that can be multiplied");
+    assert_eq!(sum.size(), [a.size()[0], b.size()[1]], "a sum of the product's size");
+    match GEMM.filter(|_| a.kind() == Kind::BFloat16) {
+        Some(gemm) => multiply(gemm, a, b, sum, 1.0),
+        None if a.kind() == Kind::Float => drop(sum.addmm_(a, b)),
+        None => drop(sum.g_add_(&a.mm(b))),
+    }
+}
+
+/// `c = a b + keep c`.
+fn multiply(gemm: Gemm, a: &Tensor, b: &Tensor, c: &Tensor, keep: f32) {
     let int = |size: i64| c_int::try_from(size).expect("sizes that MKL can count");
     let [m, n] = [0, 1].map(|dim| int(a.size()[dim]));
     let p = int(b.size()[1]);
     let ((of_a, lda), (of_b, ldb), (_, ldc)) = (layout(a), layout(b), layout(c));
     assert!([a, b, c].iter().all(|tensor| tensor.device() == Device::Cpu), "matrices on the CPU");
+    assert_eq!((c.kind(), c.stride()[1]), (Kind::Float, 1), "a sum in single precision, in rows");
     let [a, b, c] = [a, b, c].map(Tensor::data_ptr);
-    // SAFETY: sizes and leading dimensions are those of live tensors on the CPU, a and b of bf16 (asked for by the caller, which checked
-    // that their sizes fit) and c, which nobody else has, of f32 in rows.
+    // SAFETY: sizes and leading dimensions are those of live tensors on the CPU, a and b of bf16 (the callers asked, and checked that
+    // their sizes fit) and c, which the caller alone writes to, of f32 in rows.
     #[expect(unsafe_code, reason = "a function of a library in C")]
     unsafe {
-        gemm(ROW_MAJOR, of_a, of_b, m, p, n, 1.0, a, int(lda), b, int(ldb), 0.0, c, int(ldc));
+        gemm(ROW_MAJOR, of_a, of_b, m, p, n, 1.0, a, int(lda), b, int(ldb), keep, c, int(ldc));
     }
 }
 
@@ -123,6 +138,10 @@ mod tests {
                 // Without MKL, what comes out was rounded.
                 let tolerance = if GEMM.is_some() { 1e-5 } else { 1e-2 };
                 assert!(found.allclose(&expected, tolerance, tolerance * 10.0, false), "{m} {n} {p}");
+                let mut sum = found.get(1);
+                add_product(&mut sum, &a.get(1), &b.get(1));
+                let twice = expected.get(1) * 2.0;
+                assert!(sum.allclose(&twice, tolerance, tolerance * 20.0, false), "{m} {n} {p}: twice");
             }
         }
     }
