@@ -95,7 +95,31 @@ mod tests {
     use crate::networks::CriticConfig;
     use simulators::rng::{Purpose, Seed, stream};
     use tch::{Device, nn};
-    use world_models::mlp::Start;
+    use world_models::mlp::{Numbers, Start};
+
+    #[test]
+    fn shares_of_rows_are_learned_from_as_the_whole() {
+        let rng = &mut stream(Seed(5), Purpose::Noise, 0);
+        let (x, goal) = (normal(rng, 600, 24), normal(rng, 600, 1).flatten(0, 1));
+        let config = CriticConfig { hidden: vec![40, 16], ..CriticConfig::default() };
+        let weights = nn::VarStore::new(Device::Cpu);
+        let rng = &mut stream(Seed(1), Purpose::Weights, 1);
+        let critics = Mlps::new(&weights.root(), config.count, &config.shape(24), Start::Orthogonal, rng);
+        let error = critics.forward(&x).squeeze_dim(-1) - &goal;
+        let loss = error.square().mean(Kind::Float);
+        loss.backward();
+        let expected: Vec<Tensor> = critics.parameters().map(|parameter| parameter.grad().copy()).collect();
+        for (numbers, tolerance) in [(Numbers::F32, 1e-4), (Numbers::Bf16, 0.03)] {
+            critics.parameters().for_each(|parameter| drop(parameter.grad().zero_()));
+            let found = learn(&critics, &x, &goal, numbers);
+            assert!((found / loss.double_value(&[]) - 1.0).abs() < tolerance, "{numbers:?}: {found}");
+            for (parameter, expected) in critics.parameters().zip(&expected) {
+                let size = |x: &Tensor| x.square().sum(Kind::Double).double_value(&[]).sqrt();
+                let error = size(&(parameter.grad() - expected)) / size(expected);
+                assert!(error < tolerance, "{numbers:?} {:?}: {error}", parameter.size());
+            }
+        }
+    }
 
     /// Inputs that lie on a plane say nothing of slopes across it, which then are whatever the weights began with. Noise makes them
     /// small, and leaves those along the plane.

@@ -1,4 +1,4 @@
-//! Plain slices of CPU tensors, for the kernels of this crate: the only place that touches raw memory.
+//! Plain slices of CPU tensors, for the kernels of this crate.
 
 #![expect(
     clippy::inline_always,

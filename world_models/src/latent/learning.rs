@@ -40,18 +40,24 @@ impl LatentModel {
                 ready.learn(kind, &batch, gamma, times.as_ref(), share)
             });
             let mut total = Losses { dynamics: 0.0, reward: 0.0, decoding: 0.0 };
-            for Found { losses, encoder, reward, decoder, dynamics } in all {
-                total.dynamics += losses.dynamics;
-                total.reward += losses.reward;
-                total.decoding += losses.decoding;
-                self.encoder.add(&encoder);
-                self.reward.add(&reward);
-                if let Some((network, gradients)) = self.decoder.as_ref().zip(decoder) {
-                    network.add(&gradients);
-                }
-                for (network, gradients) in dynamics {
-                    self.dynamics[network].add(&gradients);
-                }
+            let (mut encoder, mut reward, mut decoder) = (Vec::new(), Vec::new(), Vec::new());
+            let mut dynamics: Vec<Vec<Gradients>> = self.dynamics.iter().map(|_| Vec::new()).collect();
+            for found in all {
+                total.dynamics += found.losses.dynamics;
+                total.reward += found.losses.reward;
+                total.decoding += found.losses.decoding;
+                encoder.push(found.encoder);
+                reward.push(found.reward);
+                decoder.extend(found.decoder);
+                found.dynamics.into_iter().for_each(|(network, gradients)| dynamics[network].push(gradients));
+            }
+            self.encoder.add(&Gradients::of_shares(encoder));
+            self.reward.add(&Gradients::of_shares(reward));
+            if let Some(network) = &self.decoder {
+                network.add(&Gradients::of_shares(decoder));
+            }
+            for (network, gradients) in self.dynamics.iter().zip(dynamics) {
+                network.add(&Gradients::of_shares(gradients));
             }
             total
         })

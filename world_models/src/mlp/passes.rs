@@ -19,8 +19,8 @@ const SHARD: [i64; 2] = [128, 4];
 /// the product a third of its time and more.
 const WHOLE: i64 = 32;
 
-/// Outputs of a last layer below which it is in single precision: a value or an action is what it says, to the last bit, and costs
-/// little. Of hundreds of outputs none counts for as much, and in single precision they would cost more than all layers before them.
+/// Outputs of a last layer below which it is in single precision: a value or an action is what it says, and costs little. Of many outputs
+/// (velocities, bins of a reward) none counts for as much, and in single precision they would cost more than all layers before them.
 const WIDE: i64 = 64;
 
 /// What a run keeps for the way back. All keep what the first layer was given.
@@ -67,7 +67,7 @@ pub struct Run {
 /// What a run leaves for the way back, and the way back for the gradients.
 #[derive(Default)]
 struct Tape {
-    /// `[K, B, in]` of the first layer, or of each.
+    /// `[K, B, in]` of the first layer, or of each; the first has zeros up to the rows of the ready weight.
     inputs: Vec<Tensor>,
     /// Of each layer that something follows: what the product gave, `[K, B, out]` in the layer's numbers, and `[K * B]` statistics.
     between: Vec<(Tensor, Vec<Stats>)>,
@@ -101,8 +101,10 @@ impl Gradients {
                 }
             }
             let Some(norm) = norm else {
-                for (bar, _) in bars() {
-                    let _ = bias.shallow_clone().g_add_(&bar.sum_dim_intlist([1i64].as_slice(), true, Kind::Float));
+                let bars = bars().map(|(bar, _)| bar.shallow_clone()).collect();
+                let sum = |bar: Tensor| bar.sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
+                for sum in side_by_side(bars, sum) {
+                    let _ = tch::no_grad(|| bias.shallow_clone().g_add_(&sum));
                 }
                 continue;
             };
@@ -147,6 +149,12 @@ impl Passes {
     /// # Panics
     /// As there.
     pub fn run_on(&self, parts: &[&Tensor]) -> (Tensor, Run) {
+        let first = &self.layers[0];
+        let (count, rows) = (first.weight.size()[0], parts[0].size()[1]);
+        let fits = parts.iter().all(|part| part.size()[..2] == [count, rows])
+            && parts.iter().map(|part| part.size()[2]).sum::<i64>() == first.inputs;
+        let sizes = || parts.iter().map(|part| part.size()).collect::<Vec<_>>();
+        assert!(fits, "{:?} to {count} networks of {} inputs", sizes(), first.inputs);
         let mut items: Vec<(Self, Vec<Tensor>)> = Vec::new();
         for part in parts {
             for (number, rows) in tch::no_grad(|| self.shards(part)).into_iter().enumerate() {
@@ -215,7 +223,8 @@ impl Passes {
 
     fn pull_back_shard(&self, tape: &mut Tape, bar: &Tensor, wants_x: bool) -> Option<Tensor> {
         let wants_parameters = self.keeps == Keeps::Parameters;
-        let mut bar = bar.contiguous();
+        // Memory of its own, since it may stay in the tape while others write to theirs.
+        let mut bar = if wants_parameters { bar.copy() } else { bar.shallow_clone() }.contiguous();
         for (number, layer) in self.layers.iter().enumerate().rev() {
             let (of_product, sums) = if let Some((between, norm)) = &layer.norm {
                 let between_products = tape.between.pop().expect("one for each layer that something follows");
@@ -240,15 +249,16 @@ impl Run {
         joined(self.tapes.iter().map(|tape| tape.inputs[0].narrow(2, 0, width)).collect())
     }
 
-    /// The way back through [`Passes::run`], given the gradient with respect to the result, `bar` `[K, B, out]`. Returns that
+    /// The way back through [`Passes::run_on`], given the gradient with respect to the result, `bar` `[K, B, out]`. Returns that
     /// with respect to `x`, `[K, B, in]`, if it is wanted.
     ///
     /// # Panics
-    /// If the shape is that of other networks, there is no way back, or it was gone already.
+    /// If the shape is that of other networks, or the run keeps [`Keeps::Nothing`], or was gone back already.
     pub fn pull_back(&mut self, bar: &Tensor, wants_x: bool) -> Option<Tensor> {
         let bars = tch::no_grad(|| self.passes.shards(bar));
         let tapes = std::mem::take(&mut self.tapes);
         assert_eq!(tapes.len(), bars.len(), "a gradient of as many rows as were run");
+        assert!(self.passes.keeps > Keeps::Nothing, "a run that keeps its way back");
         let items = tapes.into_iter().zip(bars).map(|(tape, bar)| (self.passes.shallow_clone(), tape, bar)).collect();
         let pulled = side_by_side(items, |(passes, mut tape, bar)| {
             let of_x = passes.pull_back_shard(&mut tape, &bar, wants_x);
@@ -263,7 +273,7 @@ impl Run {
     /// Gradients of the parameters after the way back.
     ///
     /// # Panics
-    /// They are added to anything, if the way back was not gone.
+    /// If the run keeps less than [`Keeps::Parameters`], or was not gone back.
     #[must_use]
     pub fn gradients(self) -> Gradients {
         gradients(vec![self])
@@ -273,11 +283,15 @@ impl Run {
 /// Gradients of the parameters after the ways back of all `runs` with the same networks, steps of the same rows, summed over steps and rows.
 ///
 /// # Panics
-/// If there is no run.
+/// If there is no run, or one of other rows, or one that keeps less than [`Keeps::Parameters`] or was not gone back.
 #[must_use]
 pub fn gradients(runs: Vec<Run>) -> Gradients {
     let mut shards: Vec<Vec<Tape>> = runs[0].tapes.iter().map(|_| Vec::new()).collect();
     for run in runs {
+        assert_eq!(run.tapes.len(), shards.len(), "runs of the same rows");
+        let layers = run.passes.layers.len();
+        let whole = run.tapes.iter().all(|tape| tape.inputs.len() == layers && tape.bars.len() == layers);
+        assert!(whole, "a run for gradients of parameters that was gone back");
         shards.iter_mut().zip(run.tapes).for_each(|(steps, tape)| steps.push(tape));
     }
     Gradients(side_by_side(shards, Tape::joined))
@@ -380,7 +394,7 @@ fn parameters(bias: &Tensor, [gain, shift]: &[Tensor; 2], k: usize) -> Parameter
 }
 
 /// What becomes of what a product gave, in numbers of one kind, statistics of its rows, and what it gave in those of another kind if that is
-/// to be kept.
+/// to be kept. In half the bytes that is a rounding away from what the statistics are of, and the way back is as much an approximation.
 fn forward(
     between: Between,
     pre: Tensor,

@@ -47,8 +47,8 @@ static GEMM: LazyLock<Option<Gemm>> = LazyLock::new(|| {
 /// # Panics
 /// If shapes or kinds do not fit, or a tensor is not on the CPU.
 pub(super) fn product(a: &Tensor, b: &Tensor) -> Tensor {
-    let ([count, m, n], [_, rows, p]) = (sizes(a), sizes(b));
-    assert_eq!((n, a.kind()), (rows, b.kind()), "matrices that can be multiplied");
+    let ([count, m, n], [others, rows, p]) = (sizes(a), sizes(b));
+    assert_eq!((count, n, a.kind()), (others, rows, b.kind()), "matrices that can be multiplied");
     let gemm = GEMM.filter(|_| a.kind() == Kind::BFloat16);
     if gemm.is_none() && (count == 1 || a.stride()[0] != 0) {
         return a.bmm(b).to_kind(Kind::Float);
@@ -59,6 +59,7 @@ pub(super) fn product(a: &Tensor, b: &Tensor) -> Tensor {
         match gemm {
             Some(gemm) => multiply(gemm, &a, &b, &c, 0.0),
             // One after another: of matrices that are there once libtorch would make copies.
+            None if a.kind() == Kind::Float => drop(a.mm_out(&c, &b)),
             None => c.copy_(&a.mm(&b)),
         }
     }
@@ -79,17 +80,19 @@ pub(super) fn add_product(sum: &mut Tensor, a: &Tensor, b: &Tensor) {
     }
 }
 
-/// `c = a b + keep c`.
+/// `c = a b + keep c`, of bf16 into single precision.
 fn multiply(gemm: Gemm, a: &Tensor, b: &Tensor, c: &Tensor, keep: f32) {
     let int = |size: i64| c_int::try_from(size).expect("sizes that MKL can count");
     let [m, n] = [0, 1].map(|dim| int(a.size()[dim]));
     let p = int(b.size()[1]);
     let ((of_a, lda), (of_b, ldb), (_, ldc)) = (layout(a), layout(b), layout(c));
     assert!([a, b, c].iter().all(|tensor| tensor.device() == Device::Cpu), "matrices on the CPU");
+    assert!([a, b].iter().all(|tensor| tensor.kind() == Kind::BFloat16), "matrices of bf16");
     assert_eq!((c.kind(), c.stride()[1]), (Kind::Float, 1), "a sum in single precision, in rows");
+    assert_eq!((b.size()[0], c.size()), (a.size()[1], vec![a.size()[0], b.size()[1]]), "sizes that fit");
     let [a, b, c] = [a, b, c].map(Tensor::data_ptr);
-    // SAFETY: sizes and leading dimensions are those of live tensors on the CPU, a and b of bf16 (the callers asked, and checked that
-    // their sizes fit) and c, which the caller alone writes to, of f32 in rows.
+    // SAFETY: a and b are live matrices of bf16 and c of f32 on the CPU, of sizes that fit and with the leading dimensions that `layout`
+    // checked; the caller alone writes to c.
     #[expect(unsafe_code, reason = "a function of a library in C")]
     unsafe {
         gemm(ROW_MAJOR, of_a, of_b, m, p, n, 1.0, a, int(lda), b, int(ldb), keep, c, int(ldc));
@@ -99,16 +102,18 @@ fn multiply(gemm: Gemm, a: &Tensor, b: &Tensor, c: &Tensor, keep: f32) {
 /// Whether a matrix is transposed in memory, and how far its rows, or its columns then, are apart.
 ///
 /// # Panics
-/// If neither rows nor columns are in one piece.
+/// If neither rows nor columns are in one piece, or they overlap.
 fn layout(x: &Tensor) -> (c_int, i64) {
     let ([rows, columns], [down, along]) = ([x.size()[0], x.size()[1]], [x.stride()[0], x.stride()[1]]);
     // The distance of one row alone means nothing; MKL wants one that could be.
-    if along == 1 {
-        (AS_IT_IS, if rows == 1 { columns } else { down })
+    let (order, least, apart) = if along == 1 {
+        (AS_IT_IS, columns, if rows == 1 { columns } else { down })
     } else {
         assert_eq!(down, 1, "a matrix of which neither rows nor columns are in one piece");
-        (TRANSPOSED, if columns == 1 { rows } else { along })
-    }
+        (TRANSPOSED, rows, if columns == 1 { rows } else { along })
+    };
+    assert!(apart >= least.max(1), "a matrix whose rows or columns overlap");
+    (order, apart)
 }
 
 fn sizes(tensor: &Tensor) -> [i64; 3] {
@@ -118,11 +123,32 @@ fn sizes(tensor: &Tensor) -> [i64; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand_distr::{Distribution as _, StandardNormal};
+    use simulators::rng::{Purpose, Seed, stream};
+
+    /// libtorch for x86 carries MKL, and with it the product.
+    #[test]
+    fn sums_are_in_single_precision_where_libtorch_has_mkl() {
+        assert_eq!(GEMM.is_some(), cfg!(target_arch = "x86_64") && tch::utils::has_mkl());
+    }
+
+    #[test]
+    #[should_panic(expected = "overlap")]
+    fn rows_that_overlap_are_refused() {
+        let ones = Tensor::ones([1, 1, 4], (Kind::BFloat16, Device::Cpu));
+        let _ = product(&ones.expand([1, 3, 4], false), &ones.transpose(1, 2));
+        // Without MKL libtorch multiplies them.
+        assert!(GEMM.is_some(), "overlap");
+    }
 
     /// As they are, transposed, narrowed, of one row or column, and shared.
     #[test]
     fn products_are_those_of_single_precision() {
-        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
+        let rng = &mut stream(Seed(3), Purpose::Weights, 0);
+        let mut random = |shape: &[i64]| {
+            let values: Vec<f32> = (0..shape.iter().product::<i64>()).map(|_| StandardNormal.sample(rng)).collect();
+            Tensor::from_slice(&values).view(shape).to_kind(Kind::BFloat16)
+        };
         for [m, n, p] in [[7, 33, 5], [64, 128, 48], [1, 9, 4], [6, 1, 3], [5, 8, 1], [1, 1, 1]] {
             let whole = random(&[2, m, n + 3]);
             let pairs = [

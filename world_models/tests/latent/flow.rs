@@ -1,5 +1,7 @@
 //! What dynamics that follow a velocity do, and their gradients.
 
+use std::collections::BTreeMap;
+
 use simulators::rng::Seed;
 use tch::{Device, Kind, Tensor, nn};
 use world_models::flow::Solver;
@@ -125,6 +127,27 @@ fn gradients_of_the_loss_are_those_of_differences() {
 /// Velocities that end in SimNorm sum to one in each group, those that are asked for to `-t`: no weights bring the loss below
 /// a bound, which is 1.304 at the published sizes, and what is imagined leaves what observations look like. A linear end has no
 /// such bound.
+/// Inputs are filled up to whole vectors there, and velocities are of half the bytes.
+#[test]
+fn half_the_bytes_give_nearly_the_same_gradients() {
+    for dynamics in [Dynamics::Mlp, Dynamics::Flow(FlowConfig::default())] {
+        let ((vs, model), batch) = (model(dynamics), batch());
+        let times = batch.rewards.sigmoid();
+        let gradients = |numbers| {
+            vs.trainable_variables().iter_mut().for_each(Tensor::zero_grad);
+            let losses = model.learn(&batch, 0.9, numbers, Some(&times));
+            let named: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
+            let flat = named.values().map(Tensor::grad).filter(Tensor::defined).map(|grad| grad.flatten(0, -1));
+            (losses, Tensor::cat(&flat.collect::<Vec<_>>(), 0))
+        };
+        let (exact, expected) = gradients(Numbers::F32);
+        let (rough, found) = gradients(Numbers::Bf16);
+        let error = (&found - &expected).norm().double_value(&[]) / expected.norm().double_value(&[]);
+        assert!(error > 0.0 && error < 0.1, "{dynamics:?}: {error}");
+        assert!((rough.dynamics / exact.dynamics - 1.0).abs() < 0.1, "{rough:?} {exact:?}");
+    }
+}
+
 #[test]
 fn velocities_in_simnorm_cannot_be_learned() {
     const HORIZON: i64 = 16;
