@@ -15,8 +15,8 @@ use crate::raw::{Bf16, Element, slice, slice_mut};
 /// Rows of a shard at least, since a product of fewer spends its time on its weights, and shards at most.
 const SHARD: [i64; 2] = [128, 4];
 
-/// Inputs of a first product in half the bytes are filled up with zeros to whole multiples of it: rows that do not begin at a vector cost
-/// the product a third of its time and more.
+/// Inputs of a first product in half the bytes are filled up with zeros to whole multiples of it: products of others cost
+/// a third more.
 const WHOLE: i64 = 32;
 
 /// Outputs of a last layer below which it is in single precision: a value or an action is what it says, and costs little. Of many outputs
