@@ -56,6 +56,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Roll states and actions of a file out in an environment, for comparison with other simulators.
     Rollout(RolloutArgs),
+    /// Draw states of a world that another program wrote down.
+    Render(RenderArgs),
     /// Measure speed on this machine.
     Bench(BenchArgs),
     /// Say what this machine has: processor, memory, disk, libtorch, CUDA.
@@ -488,6 +490,45 @@ pub struct RolloutArgs {
     /// Settings of the environment; double precision unless they say otherwise.
     #[command(flatten)]
     pub layers: Layers,
+}
+
+/// A world whose states can be drawn.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Drawn {
+    /// Blockworld: a room with boxes and balls.
+    BlockWorld,
+}
+
+/// `mindseye render`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "States are a list of objects: `frame`, the name of a .png file; `agent` {x, z, heading_deg, eye_height};
+`room` {wall_tex, floor_tex, ceil_tex, wall_height}; `entities`, each {kind, color, x, z, size, texture, velocity}, as
+Blockworld's original generator writes them down: one step after the picture, so each is drawn where it was before.
+A texture NAME is the file NAME_1.png or NAME.png.
+
+Examples:
+  mindseye render block-world --states states.json --textures textures --out frames
+  mindseye render block-world --states states.json --textures textures --out frames --beside originals"
+)]
+pub struct RenderArgs {
+    /// Which world's.
+    pub world: Drawn,
+    /// JSON file of states.
+    #[arg(long, value_name = "FILE")]
+    pub states: PathBuf,
+    /// Folder of textures, PNG files.
+    #[arg(long, value_name = "DIR")]
+    pub textures: PathBuf,
+    /// Folder for the pictures, one PNG file a state.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Pixels: width x height, or one number for both (128).
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub size: Option<FrameSize>,
+    /// Folder of pictures of the same names: say how near ours come (PSNR), and show both in `contact_sheet.png`.
+    #[arg(long, value_name = "DIR", conflicts_with = "size")]
+    pub beside: Option<PathBuf>,
 }
 
 /// `mindseye bench`

@@ -83,6 +83,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Eval(args) => commands::eval::run(args, threads, cli.json),
         Command::Record(args) => commands::record::run(args, cli.json),
         Command::Rollout(args) => commands::rollout::run(args, cli.json),
+        Command::Render(args) => commands::render::run(args, cli.json),
         Command::Bench(args) => commands::bench::run(args, threads, cli.json),
         Command::Doctor => commands::doctor::run(cli.json),
         Command::Quickstart(args) => commands::quickstart::run(args, threads, cli.json),

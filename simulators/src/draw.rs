@@ -13,7 +13,7 @@ mod vector;
 use rayon::prelude::*;
 
 pub use camera::Camera;
-pub use image::Image;
+pub use image::{Image, ImageError};
 pub use light::{Colour, srgb};
 pub use solid::{Form, Solid};
 pub use vector::Vector;

@@ -26,4 +26,5 @@ pub mod draw;
 pub mod limits;
 pub mod mnist_world;
 pub mod rng;
+pub mod room;
 pub mod world;

@@ -8,5 +8,6 @@ pub mod envs;
 pub mod eval;
 pub mod quickstart;
 pub mod record;
+pub mod render;
 pub mod rollout;
 pub mod train;

@@ -1,5 +1,7 @@
 //! A picture in memory.
 
+use std::io::Cursor;
+
 /// Rows of pixels, from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -9,6 +11,25 @@ pub struct Image {
     pub height: usize,
     /// `[height, width, 3]`: red, green, blue.
     pub rgb: Vec<u8>,
+}
+
+/// The longest side of a picture that is read, pixels.
+const LONGEST: usize = 8192;
+
+/// Why a picture could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The bytes are not those of a PNG file.
+    #[error("not a PNG picture")]
+    Png(#[from] png::DecodingError),
+    /// Too large, or empty.
+    #[error("a picture of {width} by {height} pixels, allowed: 1 to {LONGEST} along each side")]
+    Size {
+        /// Pixels of a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+    },
 }
 
 /// What is around a picture that does not fill its frame.
@@ -23,6 +44,24 @@ impl Image {
     pub fn black(width: usize, height: usize) -> Self {
         assert!(width > 0 && height > 0, "a picture of {width} by {height} pixels");
         Self { width, height, rgb: vec![0; width * height * 3] }
+    }
+
+    /// From the bytes of a PNG file; transparency is passed over.
+    ///
+    /// # Errors
+    /// If they are not such a file, or the picture is larger than 8192 pixels along a side.
+    pub fn from_png(bytes: &[u8]) -> Result<Self, ImageError> {
+        let mut decoder = png::Decoder::new(Cursor::new(bytes));
+        decoder.set_transformations(png::Transformations::normalize_to_color8());
+        let mut reader = decoder.read_info()?;
+        let (width, height) = (reader.info().width as usize, reader.info().height as usize);
+        let fits = [width, height].iter().all(|side| (1..=LONGEST).contains(side));
+        let size = reader.output_buffer_size().filter(|_| fits).ok_or(ImageError::Size { width, height })?;
+        let mut pixels = vec![0; size];
+        let frame = reader.next_frame(&mut pixels)?;
+        let channels = frame.color_type.samples();
+        let colour = |pixel: &[u8]| if channels < 3 { [pixel[0]; 3] } else { [pixel[0], pixel[1], pixel[2]] };
+        Ok(Self { width, height, rgb: pixels[..frame.buffer_size()].chunks_exact(channels).flat_map(colour).collect() })
     }
 
     /// The pixel in column `x` of row `y`.
@@ -59,6 +98,11 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_png_is_refused() {
+        assert_eq!(Image::from_png(b"no picture").unwrap_err().to_string(), "not a PNG picture");
+    }
 
     #[test]
     fn pixels_become_squares_in_the_middle() {
