@@ -21,6 +21,7 @@
 //! ```
 
 pub mod articulated;
+pub mod block_world;
 pub mod digits;
 pub mod draw;
 pub mod limits;
