@@ -133,7 +133,7 @@ pub struct CollectArgs {
     /// Seed of every episode.
     #[arg(long, default_value_t = 0, value_parser = whole::<u64>(0, Seed::MAX.0.into()), allow_negative_numbers = true)]
     pub seed: u64,
-    /// Who plays, instead of the environment's own collector: random, zero, or the folder of a run of `train shac`, `pwm` or `dream`. Given
+    /// Who plays, instead of the environment's own collector: random, zero, walk (Blockworld's own), or the folder of a run of `train shac`, `pwm` or `dream`. Given
     /// more than once, they take turns, episode by episode.
     #[arg(long, value_name = "WHO")]
     pub policy: Vec<String>,
@@ -382,7 +382,7 @@ pub struct MemoryArgs {
 pub struct PolicyArgs {
     /// The environment.
     pub env: String,
-    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac`, `pwm` or `dream`.
+    /// random, zero (no action), oracle or walk where the environment has one, or the folder of a run of `train shac`, `pwm` or `dream`.
     #[arg(long, default_value = "random")]
     pub policy: String,
     /// How it plays.
@@ -428,7 +428,7 @@ pub struct MannerArgs {
 pub struct RecordArgs {
     /// The environment.
     pub env: String,
-    /// random, zero (no action), oracle where the environment has one, or the folder of a run of `train shac`, `pwm` or `dream`.
+    /// random, zero (no action), oracle or walk where the environment has one, or the folder of a run of `train shac`, `pwm` or `dream`.
     #[arg(long, default_value = "random")]
     pub policy: String,
     /// How it plays.

@@ -8,7 +8,7 @@ use agents::train::TrainError;
 use agents::{Learned, Manner};
 use anyhow::Result;
 use envs::collect::{MakePlayer, Player};
-use envs::policy::{Policy, RandomWalk, TrackOracle, Zero};
+use envs::policy::{BlockWorldWalk, Policy, RandomWalk, TrackOracle, Zero};
 use envs::registry::Entry;
 use serde_json::{Value, json};
 
@@ -32,9 +32,11 @@ pub fn named(name: &str, manner: Manner, entry: &Entry) -> Result<(Box<dyn Polic
         "random" => Box::new(RandomWalk::default()),
         "zero" => Box::new(Zero),
         "oracle" => Box::new(TrackOracle),
+        "walk" => Box::new(BlockWorldWalk::default()),
         run if Path::new(run).is_dir() => return learned(run, manner, entry),
         other => {
-            let allowed = "random, zero, oracle, or the folder of a run of `mindseye train shac`, `pwm` or `dream`";
+            let allowed =
+                "random, zero, oracle, walk, or the folder of a run of `mindseye train shac`, `pwm` or `dream`";
             return Err(Usage::argument("--policy", other, "there is no such policy").allowed(allowed).into());
         }
     };

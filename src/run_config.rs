@@ -59,6 +59,17 @@ pub const MNIST_WORLD: &[Preset] = &[
     ("tiny", include_str!("../configs/mnist_world/tiny.toml")),
 ];
 
+/// Presets of `mindseye collect block-world`.
+pub const BLOCK_WORLD: &[Preset] = &[
+    ("dynamic", include_str!("../configs/block_world/dynamic.toml")),
+    ("static", include_str!("../configs/block_world/static.toml")),
+    ("tex", include_str!("../configs/block_world/tex.toml")),
+    ("tex_bounce", include_str!("../configs/block_world/tex_bounce.toml")),
+    ("probe", include_str!("../configs/block_world/probe.toml")),
+    ("physics", include_str!("../configs/block_world/physics.toml")),
+    ("tiny", include_str!("../configs/block_world/tiny.toml")),
+];
+
 /// What all layers say together, and where each field was given.
 #[derive(Debug, Clone)]
 pub struct Layered {

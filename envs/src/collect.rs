@@ -5,18 +5,22 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use simulators::block_world::{Agent, BlockWorld, Pose, RoomLook, ThingState};
 use simulators::digits::DigitBank;
 use simulators::mnist_world::MnistWorld;
 use simulators::rng::{Purpose, Seed, stream};
+use simulators::room::Picture;
 use simulators::world::World;
 
 use crate::batch::StepBatch;
+use crate::biased_walk::BiasedWalk;
 use crate::buffer::{Buffer, Dtype, Scalar, with_values};
 use crate::coverage::{CoverageError, CoveragePlanner};
 use crate::dataset::{self, ColumnSpec, DatasetHeader, EpisodeBuffer, EpisodeSource, Length};
 use crate::env::{Env, EnvError, EnvSpec};
 use crate::policy::Policy;
 use crate::registry::Entry;
+use crate::tasks::block_world::BlockWorldEnv;
 use crate::tasks::mnist_world::MnistWorldEnv;
 use crate::vector::{AutoresetMode, Reset, VectorConfig};
 
@@ -203,6 +207,137 @@ impl MnistWorldSource {
         if self.collect.truth == Truth::Full {
             world.entity_mask(episode.row_mut(column::ENTITY, t));
         }
+    }
+}
+
+/// `BlockWorld-v0` in the walk of the published episodes: see [`BiasedWalk`]. Drives the simulator directly.
+///
+/// Columns beside those of every env, with `truth = "state"`: `truth.camera [T+1, 3]` f32, the agent's `x`, `z` (m) and heading (degrees);
+/// `truth.poses [T+1, N, 7]` f32, middles `x`, `y`, `z` (m) and turns as quaternions `x`, `y`, `z`, `w`; once an episode `truth.kinds [N]`
+/// u8 (0 nothing, 1 box, 2 ball), `truth.colours [N]` u8 (of the palette) and `truth.textures [2 + N]` u8 (wall, floor, then of each thing
+/// one more than the number of its texture). `N` is the most that there may be; rows of what is not there are zero. With `"full"` also
+/// `truth.entity [T+1, image, image]` u8: 0 the room, `i + 1` the thing seen there; and `truth.depth` of the same shape, u16: how far it is
+/// along the agent's axis, mm.
+pub struct BlockWorldSource {
+    spec: EnvSpec,
+    env: BlockWorldEnv,
+    steps: usize,
+    collect: CollectConfig,
+}
+
+/// Columns of Blockworld, after those that every env has.
+mod block_column {
+    pub const CAMERA: usize = 5;
+    pub const POSES: usize = 6;
+    pub const KINDS: usize = 7;
+    pub const COLOURS: usize = 8;
+    pub const TEXTURES: usize = 9;
+    pub const ENTITY: usize = 10;
+    pub const DEPTH: usize = 11;
+}
+
+/// Ground truth of a picture, on its way into columns.
+struct Pixels {
+    depth: Vec<f32>,
+    ids: Vec<u8>,
+}
+
+impl BlockWorldSource {
+    /// A collector for this task.
+    #[must_use]
+    pub fn new(env: &BlockWorldEnv, collect: &CollectConfig) -> Self {
+        let steps = env.config().frames as usize - 1;
+        Self { spec: env.spec().clone(), env: env.clone(), steps, collect: *collect }
+    }
+
+    fn most(&self) -> usize {
+        self.env.config().world.most.into()
+    }
+
+    /// Writes row `t` of everything that there is `T + 1` times.
+    fn look(&self, world: &BlockWorld, t: usize, episode: &mut EpisodeBuffer<'_>, pixels: &mut Pixels) {
+        if self.collect.truth < Truth::Full {
+            world.render(episode.row_mut(column::OBSERVATIONS, t));
+        } else {
+            let Pixels { depth, ids } = pixels;
+            let rgb = episode.row_mut(column::OBSERVATIONS, t);
+            world.paint(Picture { rgb, depth: Some(depth), ids: Some(ids) });
+            episode.row_mut(block_column::ENTITY, t).copy_from_slice(ids);
+            for (to, &metres) in episode.row_mut::<u16>(block_column::DEPTH, t).iter_mut().zip(depth.iter()) {
+                *to = (metres * 1000.0).round() as u16;
+            }
+        }
+        if self.collect.truth >= Truth::State {
+            let Agent { place: [x, z], heading } = world.agent();
+            episode.row_mut(block_column::CAMERA, t).copy_from_slice(&[x, z, f32::from(heading)]);
+            let poses = episode.row_mut::<f32>(block_column::POSES, t).as_chunks_mut::<7>().0;
+            for (to, ThingState { pose: Pose { place: [x, y, z], turn: [a, b, c, w] }, .. }) in
+                poses.iter_mut().zip(world.things())
+            {
+                *to = [x, y, z, a, b, c, w];
+            }
+        }
+    }
+}
+
+impl EpisodeSource for BlockWorldSource {
+    fn header(&self) -> DatasetHeader {
+        let textures = format!("{:016x}", self.env.world().surfaces().fingerprint());
+        let collector = json!({ "policy": "biased_walk_v2", "truth": self.collect.truth, "textures": textures });
+        header(&self.spec, self.collect.seed, &collector)
+    }
+
+    fn columns(&self) -> Vec<ColumnSpec> {
+        let (n, side) = (self.most(), self.env.config().world.image);
+        let mut columns = env_columns(&self.spec);
+        if self.collect.truth >= Truth::State {
+            columns.extend([
+                ColumnSpec::observations("truth.camera", dataset::Dtype::F32, &[3]),
+                ColumnSpec::observations("truth.poses", dataset::Dtype::F32, &[n, 7]),
+                ColumnSpec::episode("truth.kinds", dataset::Dtype::U8, &[n]),
+                ColumnSpec::episode("truth.colours", dataset::Dtype::U8, &[n]),
+                ColumnSpec::episode("truth.textures", dataset::Dtype::U8, &[2 + n]),
+            ]);
+        }
+        if self.collect.truth == Truth::Full {
+            columns.extend([
+                ColumnSpec::observations("truth.entity", dataset::Dtype::U8, &[side, side]),
+                ColumnSpec::observations("truth.depth", dataset::Dtype::U16, &[side, side]),
+            ]);
+        }
+        columns
+    }
+
+    fn length(&self) -> Length {
+        Length::Fixed(self.steps)
+    }
+
+    fn record(&self, k: u64, episode: &mut EpisodeBuffer<'_>) {
+        let mut world = self.env.world().clone();
+        world.reset(&mut stream(self.collect.seed, Purpose::World, k));
+        let mut rng = stream(self.collect.seed, Purpose::Policy, k);
+        let mut walk = BiasedWalk::new(self.env.config().forward);
+        let count = world.config().image.pow(2);
+        let mut pixels = Pixels { depth: vec![0.0; count], ids: vec![0; count] };
+        self.look(&world, 0, episode, &mut pixels);
+        for t in 0..self.steps {
+            let action = walk.act(&world, &mut rng);
+            episode.row_mut(column::ACTIONS, t).copy_from_slice(&[action as i64]);
+            world.step(action);
+            self.look(&world, t + 1, episode, &mut pixels);
+        }
+        if self.collect.truth >= Truth::State {
+            let RoomLook { wall, floor } = world.look();
+            episode.row_mut::<u8>(block_column::TEXTURES, 0)[..2].copy_from_slice(&[wall, floor]);
+            for (number, thing) in world.things().enumerate() {
+                episode.row_mut::<u8>(block_column::KINDS, 0)[number] = thing.kind as u8 + 1;
+                episode.row_mut::<u8>(block_column::COLOURS, 0)[number] = thing.colour;
+                let texture = thing.texture.map_or(0, |number| number + 1);
+                episode.row_mut::<u8>(block_column::TEXTURES, 0)[2 + number] = texture;
+            }
+        }
+        // Rewards and terminations stay zero.
+        episode.row_mut::<u8>(column::TRUNCATIONS, self.steps - 1)[0] = 1;
     }
 }
 

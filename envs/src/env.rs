@@ -141,6 +141,14 @@ pub enum EnvError {
         /// Names the file and the field of its header.
         source: simulators::digits::DigitError,
     },
+    /// Textures could not be read.
+    #[error("{env}: textures cannot be read")]
+    Textures {
+        /// Id of the env.
+        env: String,
+        /// Names the file.
+        source: simulators::block_world::SurfaceError,
+    },
     /// A buffer of the wrong element type.
     #[error("{env}: {what} are {found:?}, the spec says {expected:?}")]
     ElementType {

@@ -5,6 +5,7 @@
 //! to come under the conformance suite ([`conformance`]), to be collected ([`collect`]) and to be evaluated.
 
 pub mod batch;
+pub mod biased_walk;
 pub mod buffer;
 pub mod collect;
 pub mod conformance;

@@ -4,10 +4,12 @@ use simulators::mnist_world::MnistWorldConfig;
 use simulators::rng::{Purpose, Rng, Seed, stream};
 
 use crate::batch::check_buffer;
+use crate::biased_walk::BiasedWalk;
 use crate::buffer::{Buffer, with_values};
 use crate::coverage::{CoverageError, CoveragePlanner, random_move, shortest_move};
 use crate::env::EnvError;
 use crate::registry::Task;
+use crate::tasks::block_world::BlockWorldEnv;
 use crate::tasks::mnist_world::{MnistWorldEnv, MnistWorldEnvConfig};
 use crate::tasks::mnist_world_track::{MnistWorldTrackEnv, TARGET};
 use crate::vector::{BatchEnv, Row};
@@ -184,6 +186,31 @@ impl Policy for TrackOracle {
                 let centre = target + (window / 2) as i32 - (window as i32 - digit_px as i32) / 2;
                 moves[row][axis] = shortest_move(i32::from(camera[axis]), centre, side, step);
             }
+        }
+        Ok(())
+    }
+}
+
+/// The walk of Blockworld's published episodes; see [`BiasedWalk`].
+#[derive(Default)]
+pub struct BlockWorldWalk {
+    streams: EpisodeStreams,
+    /// Of each row's episode.
+    walks: Vec<BiasedWalk>,
+}
+
+impl Policy for BlockWorldWalk {
+    fn act(&mut self, envs: &dyn BatchEnv, _: &Buffer, actions: &mut Buffer) -> Result<(), PolicyError> {
+        check_actions(envs, actions)?;
+        let chosen = actions.get_mut::<i64>().unwrap_or_default();
+        for row in running(envs) {
+            let env = downcast::<BlockWorldEnv>(envs, row, "BlockWorldWalk")?;
+            let (rng, begins) = self.streams.row(envs, row);
+            self.walks.resize(envs.num_envs(), BiasedWalk::new(env.config().forward));
+            if begins {
+                self.walks[row] = BiasedWalk::new(env.config().forward);
+            }
+            chosen[row] = self.walks[row].act(env.world(), rng) as i64;
         }
         Ok(())
     }

@@ -7,12 +7,14 @@ use serde_json::Value;
 use simulators::draw::View;
 use simulators::limits::Limit;
 
-use crate::collect::{CollectConfig, CollectError, MnistWorldSource, RandomWalkSource};
+use crate::collect::{BlockWorldSource, CollectConfig, CollectError, MnistWorldSource, RandomWalkSource};
 use crate::dataset::EpisodeSource;
 use crate::differentiable::DifferentiableEnv;
 use crate::env::{Env, EnvError};
 use crate::rollout::{Inputs, Options, Outputs, RolloutError};
 use crate::tasks::articulated::{Ant, Articulated, CartPole, Creature, DoublePendulum, Hopper, differentiable};
+use crate::tasks::block_world::BlockWorldEnv;
+use crate::tasks::block_world_find::BlockWorldFindEnv;
 use crate::tasks::mnist_world::MnistWorldEnv;
 use crate::tasks::mnist_world_track::MnistWorldTrackEnv;
 use crate::vector::{BatchEnv, VectorConfig, VectorEnv};
@@ -77,6 +79,11 @@ pub fn entries() -> &'static [Entry] {
         })
         .drawn::<MnistWorldEnv>(),
         Entry::of::<MnistWorldTrackEnv>(random_walk::<MnistWorldTrackEnv>).drawn::<MnistWorldTrackEnv>(),
+        Entry::of::<BlockWorldEnv>(|config, collect| {
+            Ok(Box::new(BlockWorldSource::new(&build::<BlockWorldEnv>(config)?, collect)))
+        })
+        .drawn::<BlockWorldEnv>(),
+        Entry::of::<BlockWorldFindEnv>(random_walk::<BlockWorldFindEnv>).drawn::<BlockWorldFindEnv>(),
         Entry::of_body::<Ant>(),
         Entry::of_body::<Hopper>(),
         Entry::of_body::<CartPole>(),
@@ -253,7 +260,9 @@ mod tests {
         let message = find("mnist_wrld").err().unwrap().to_string();
         assert!(message.starts_with("no env is called `mnist_wrld`; did you mean mnist-world"), "{message}");
         let message = find("zzz").err().unwrap().to_string();
-        assert!(message.starts_with("no env is called `zzz`; there are: MnistWorld-v0, MnistWorldTrack-v0, Ant-v0"));
+        assert!(
+            message.starts_with("no env is called `zzz`; there are: MnistWorld-v0, MnistWorldTrack-v0, BlockWorld-v0")
+        );
     }
 
     #[test]

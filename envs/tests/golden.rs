@@ -4,46 +4,77 @@
 //! env's id, and has new numbers here; a new env has its own.
 #![expect(clippy::unwrap_used, reason = "a test fails where a helper panics")]
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use envs::collect::{CollectConfig, Truth};
 use envs::conformance::transitions;
 use envs::dataset::{Control, Dataset, Request, collect};
 use envs::policy::RandomWalk;
-use envs::registry::{Entry, entries};
+use envs::registry::{Entry, entries, find};
 use envs::vector::{AutoresetMode, VectorConfig};
-use serde_json::json;
+use serde_json::Value;
 use simulators::rng::Seed;
 
-/// Id; digest of its dataset of three episodes; blake3 of three episodes of random play.
-const GOLDEN: &[[&str; 3]] = &[
+/// Id; configuration; digest of its dataset of three episodes; blake3 of three episodes of random play.
+const GOLDEN: &[[&str; 4]] = &[
     [
         "MnistWorld-v0",
+        "{}",
         "1ff4da18cdc27fc5b09bb54f6439e1dfabafc35bf54a7c76bbe363e4254e11c3",
         "111b1c8cfe2f52b6e5888c0e7284d9adaad9d91dec57354923c4545e4395a017",
     ],
     [
         "MnistWorldTrack-v0",
+        "{}",
         "8ef272e5c996d095248ed6e662d9f882f5378c47ca9702bef69703267970b856",
         "17d85573123d226f772e10b36aac8fe774745c9795a3864f3f71aece754d1f77",
     ],
     [
+        "BlockWorld-v0",
+        r#"{"frames": 30, "world": {"image": 48}}"#,
+        "3ae57d06e73dbc1452cdba3c3bb964a164236c33fdfbb57a2c2aec7ab8a20bbc",
+        "d795513b4f4dbc53b4ca814406ef1412040ae45c9837a5c8c38825ceef58e57e",
+    ],
+    [
+        "BlockWorld-v0",
+        r#"{"frames": 30, "world": {"image": 48, "textures": true, "balls": 0.5, "collisions": true}}"#,
+        "d9df705638fe16d8ff61f0198bb48aaef05d772e03df3a97e4e19507825b66d7",
+        "15eab4a548764f1c3f3a17911596a9bdc229bb2d5ab839fec9af57a64cd0a92f",
+    ],
+    [
+        "BlockWorld-v0",
+        r#"{"frames": 30, "world": {"image": 48, "regime": "physics", "balls": 0.5, "turn": 15, "stride": 0.25}}"#,
+        "07551dfe3563a303cc9e74229ad5ef53464df45fcc36aa2f980064ca117ab020",
+        "885f4c19f9277172572ad5175a16dca51480ef7207ae60903ac9232a92d1ef1d",
+    ],
+    [
+        "BlockWorldFind-v0",
+        r#"{"steps": 30, "world": {"image": 48}}"#,
+        "e7ab9601c3be94335c8b31c623d8303592d68ca892deca92758016d368307d5a",
+        "731a5cf22b117974ef9a2249f81a0208d888ef4c79dbf6b23dcb64f1991ee2fa",
+    ],
+    [
         "Ant-v0",
+        "{}",
         "5eeab96b5062a54f18de7f600830841864dc0df3d0e73a68138f1f657a2784c2",
         "7e96c97521319349b7eb4028177dc17e82a198ea1110d8409c50087d8017feac",
     ],
     [
         "Hopper-v0",
+        "{}",
         "f7dc2993c759d26facf1d318dc00d333d641d67fdec2b4e8d8343bd7024e62a7",
         "93019c223d5ac51469cb55a46efd0071eb6715284cd5b478f608acf82e907893",
     ],
     [
         "CartPoleSwingUp-v0",
+        "{}",
         "cf16bfa8f51bdc9bec32337d33ee5d3bac121dcf7687e7f2122786351a7d3ca7",
         "6d7332a1f6c7a225329e019916ced89537b7c8416d4da083a8a11032e25f5194",
     ],
     [
         "DoublePendulum-v0",
+        "{}",
         "a3e5a5974e1baa414d60681dc5dc25abf7bc4a0fd349a5de04f5b9fb8572373e",
         "a6ee05919eae8b783e639355d78460050c21e814bafe59fffc87d2c8c82add5e",
     ],
@@ -51,18 +82,18 @@ const GOLDEN: &[[&str; 3]] = &[
 
 const SEED: Seed = Seed(7);
 
-fn dataset(entry: &Entry) -> String {
+fn dataset(entry: &Entry, config: &Value) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let source = entry.source(&json!({}), &CollectConfig { seed: SEED, truth: Truth::Full }).unwrap();
+    let source = entry.source(config, &CollectConfig { seed: SEED, truth: Truth::Full }).unwrap();
     let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
     collect(&*source, folder.path(), Request::episodes(3), control).unwrap();
     Dataset::open(folder.path()).unwrap().digest()
 }
 
 /// Every frame, action, reward and end of episodes 0 to 2, and the state that is left.
-fn play(entry: &Entry) -> String {
+fn play(entry: &Entry, config: &Value) -> String {
     let vector = VectorConfig { num_envs: 2, seed: SEED, autoreset: AutoresetMode::SameStep, max_steps: None };
-    let mut envs = entry.make(&json!({}), &vector).unwrap();
+    let mut envs = entry.make(config, &vector).unwrap();
     let mut hasher = blake3::Hasher::new();
     for step in transitions(&mut *envs, vector.autoreset, &mut RandomWalk::default(), 3).unwrap() {
         hasher.update(&step.obs).update(&step.action).update(&step.reward.to_le_bytes());
@@ -74,6 +105,14 @@ fn play(entry: &Entry) -> String {
 
 #[test]
 fn every_registered_env_gives_the_bits_that_were_written_down() {
-    let found: Vec<_> = entries().iter().map(|entry| [entry.id.to_owned(), dataset(entry), play(entry)]).collect();
+    let all: BTreeSet<&str> = entries().iter().map(|entry| entry.id).collect();
+    assert_eq!(GOLDEN.iter().map(|[id, ..]| *id).collect::<BTreeSet<_>>(), all);
+    let found: Vec<_> = GOLDEN
+        .iter()
+        .map(|&[id, text, ..]| {
+            let (entry, config) = (find(id).unwrap(), serde_json::from_str(text).unwrap());
+            [id.to_owned(), text.to_owned(), dataset(entry, &config), play(entry, &config)]
+        })
+        .collect();
     assert_eq!(found, GOLDEN);
 }

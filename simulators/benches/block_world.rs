@@ -20,7 +20,7 @@ fn worlds(config: &BlockWorldConfig, surfaces: &Arc<Surfaces>) -> Vec<BlockWorld
 }
 
 fn steps(c: &mut Criterion) {
-    let surfaces = Arc::new(Surfaces::draw());
+    let surfaces = Surfaces::drawn();
     let mut group = c.benchmark_group("block_world");
     group.throughput(Throughput::Elements(WORLDS as u64));
     let all = std::thread::available_parallelism().map_or(1, usize::from);

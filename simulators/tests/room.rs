@@ -16,7 +16,7 @@ fn shared() -> PathBuf {
 }
 
 fn picture(file: &Path) -> Image {
-    Image::from_png(&fs::read(file).unwrap()).unwrap()
+    Image::from_png(&fs::read(file).expect("a file")).expect("a picture")
 }
 
 fn psnr(ours: &[u8], theirs: &[u8]) -> f64 {
@@ -110,6 +110,9 @@ fn a_painter_draws_the_same_whatever_it_drew_before() {
     assert_eq!(first[1], draw(&mut Painter::new(40, 30), &scenes[1]));
 }
 
+/// Makes a state impossible.
+type Change = fn(&mut Value);
+
 #[test]
 fn states_that_cannot_be_are_refused_by_field() {
     let state = |change: &dyn Fn(&mut Value)| {
@@ -125,7 +128,6 @@ fn states_that_cannot_be_are_refused_by_field() {
         state.look(|_| plain([255; 3])).map(drop).map_err(|impossible| impossible.to_string())
     };
     assert_eq!(state(&|_| {}), Ok(()));
-    type Change = fn(&mut Value);
     let cases: [(Change, &str); 6] = [
         (|state| state["agent"]["x"] = 16.0.into(), "agent.x is 16.0"),
         (|state| state["agent"]["eye_height"] = 3.0.into(), "agent.eye_height is 3.0"),

@@ -24,7 +24,7 @@ use crate::cli::{CollectArgs, Layers, TruthArg};
 use crate::failure::{Stopped, Usage};
 use crate::memory::memory;
 use crate::policies;
-use crate::run_config::{self, Fault, Layered, MNIST_WORLD, Preset};
+use crate::run_config::{self, BLOCK_WORLD, Fault, Layered, MNIST_WORLD, Preset};
 use crate::terminal::{self, Progress, bytes};
 
 /// Shards that are recorded, written and checked at a time.
@@ -126,7 +126,11 @@ fn env_config(entry: &Entry, args: &CollectArgs, trained_in: Option<Value>) -> R
 
 /// Its shipped configurations.
 fn presets(entry: &Entry) -> &'static [Preset] {
-    if entry.alias == "mnist-world" { MNIST_WORLD } else { &[] }
+    match entry.alias {
+        "mnist-world" => MNIST_WORLD,
+        "block-world" => BLOCK_WORLD,
+        _ => &[],
+    }
 }
 
 /// The environment's whole configuration.

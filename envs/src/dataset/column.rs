@@ -14,6 +14,8 @@ pub enum Dtype {
     I8,
     /// Signed 16-bit integer.
     I16,
+    /// Unsigned 16-bit integer.
+    U16,
     /// Signed 32-bit integer.
     I32,
     /// Signed 64-bit integer.
@@ -30,7 +32,7 @@ impl Dtype {
     pub fn size(self) -> usize {
         match self {
             Self::Bool | Self::U8 | Self::I8 => 1,
-            Self::I16 => 2,
+            Self::I16 | Self::U16 => 2,
             Self::I32 | Self::F32 => 4,
             Self::I64 | Self::F64 => 8,
         }
@@ -44,6 +46,7 @@ impl Dtype {
             Self::U8 => "U8",
             Self::I8 => "I8",
             Self::I16 => "I16",
+            Self::U16 => "U16",
             Self::I32 => "I32",
             Self::I64 => "I64",
             Self::F32 => "F32",
@@ -133,7 +136,7 @@ impl ColumnSpec {
                 let values = rows.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
                 values.enumerate().find(|(_, value)| !value.is_finite())?
             }
-            Dtype::Bool | Dtype::U8 | Dtype::I8 | Dtype::I16 | Dtype::I32 | Dtype::I64 => return None,
+            Dtype::Bool | Dtype::U8 | Dtype::I8 | Dtype::I16 | Dtype::U16 | Dtype::I32 | Dtype::I64 => return None,
         };
         Some((element / self.row_len(), value))
     }
@@ -164,4 +167,4 @@ macro_rules! element {
         $(impl Element for $number { const DTYPE: Dtype = Dtype::$dtype; })*
     };
 }
-element!(i8 => I8, i16 => I16, i32 => I32, i64 => I64, f32 => F32, f64 => F64);
+element!(i8 => I8, i16 => I16, u16 => U16, i32 => I32, i64 => I64, f32 => F32, f64 => F64);

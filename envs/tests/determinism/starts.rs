@@ -89,6 +89,10 @@ fn seeds_share_no_episode() {
                 policy.act(&*envs, out.obs(), &mut actions).unwrap();
                 envs.step(&actions, &mut out).unwrap();
             }
+            // Who looks at a wall sees what others see: the state counts too.
+            for (frames, state) in frames.iter_mut().zip(states(&*envs)) {
+                frames.update(state.as_bytes());
+            }
             histories.extend(frames.iter().enumerate().map(|(k, frames)| (name(k), frames.finalize())));
         }
         assert_distinct(starts);

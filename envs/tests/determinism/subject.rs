@@ -8,10 +8,10 @@ use std::sync::atomic::AtomicBool;
 use envs::batch::StepBatch;
 use envs::collect::{CollectConfig, RandomWalkSource, Truth};
 use envs::dataset::{Control, Dataset, EpisodeSource, Request, collect};
-use envs::policy::{CoverageWalk, Policy, RandomWalk};
+use envs::policy::{BlockWorldWalk, CoverageWalk, Policy, RandomWalk};
 use envs::registry::{Entry, entries};
 use envs::vector::{AutoresetMode, BatchEnv, Reset, VectorConfig, VectorEnv};
-use serde_json::json;
+use serde_json::Value;
 use simulators::rng::Seed;
 use tempfile::TempDir;
 
@@ -22,25 +22,43 @@ pub const MODES: [AutoresetMode; 3] = [AutoresetMode::NextStep, AutoresetMode::S
 /// One env under test.
 #[derive(Clone, Copy)]
 pub enum Subject {
-    Registered(&'static Entry),
+    /// With a configuration, JSON.
+    Registered(&'static Entry, &'static str),
     Drunkard,
 }
 
+/// Configurations in which an env is tried: the default one, but of large pictures and long episodes small and short ones.
+fn configs(entry: &Entry) -> &'static [&'static str] {
+    match entry.id {
+        "BlockWorld-v0" => &[
+            r#"{"frames": 60, "world": {"image": 32}}"#,
+            r#"{"frames": 40, "world": {"image": 16, "regime": "physics", "turn": 15, "stride": 0.25, "balls": 0.5}}"#,
+        ],
+        "BlockWorldFind-v0" => &[r#"{"steps": 60, "world": {"image": 32}}"#],
+        _ => &["{}"],
+    }
+}
+
 pub fn subjects() -> Vec<Subject> {
-    entries().iter().map(Subject::Registered).chain([Subject::Drunkard]).collect()
+    let of = |entry| configs(entry).iter().map(move |config| Subject::Registered(entry, config));
+    entries().iter().flat_map(of).chain([Subject::Drunkard]).collect()
+}
+
+fn parsed(config: &str) -> Value {
+    serde_json::from_str(config).unwrap()
 }
 
 impl Subject {
     pub fn id(self) -> &'static str {
         match self {
-            Self::Registered(entry) => entry.id,
+            Self::Registered(entry, _) => entry.id,
             Self::Drunkard => "Drunkard-v0",
         }
     }
 
     pub fn make(self, vector: &VectorConfig) -> Box<dyn BatchEnv> {
         match self {
-            Self::Registered(entry) => entry.make(&json!({}), vector).unwrap(),
+            Self::Registered(entry, config) => entry.make(&parsed(config), vector).unwrap(),
             Self::Drunkard => Box::new(VectorEnv::new(vector, &Drunkard::new()).unwrap()),
         }
     }
@@ -56,7 +74,7 @@ impl Subject {
     pub fn source(self, seed: Seed, truth: Truth) -> Box<dyn EpisodeSource> {
         let config = CollectConfig { seed, truth };
         match self {
-            Self::Registered(entry) => entry.source(&json!({}), &config).unwrap(),
+            Self::Registered(entry, env) => entry.source(&parsed(env), &config).unwrap(),
             Self::Drunkard => Box::new(RandomWalkSource::new(Drunkard::new(), &config).unwrap()),
         }
     }
@@ -70,6 +88,7 @@ impl Subject {
                 let config = serde_json::from_value(header.config["env"].clone()).unwrap();
                 Box::new(CoverageWalk::new(&config).unwrap())
             }
+            Some("biased_walk_v2") => Box::new(BlockWorldWalk::default()),
             other => panic!("{}: a collector's policy {other:?} needs a line here", self.id()),
         }
     }

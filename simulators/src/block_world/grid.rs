@@ -20,7 +20,7 @@ pub(super) fn step(entities: &mut Entities, room: u16, agent: Option<[i16; 2]>) 
         let ahead = |speed: [i8; 2]| [from[0] + i16::from(speed[0]), from[1] + i16::from(speed[1])];
         let wall = |cell: [i16; 2]| cell.iter().any(|&at| at <= 0 || at >= room as i16);
         // Where nothing collides `taken` is empty.
-        let free = |cell: [i16; 2]| !wall(cell) && !(cell != from && taken.contains(&cell));
+        let free = |cell: [i16; 2]| !wall(cell) && (cell == from || !taken.contains(&cell));
         let mut to = ahead(speed.0);
         if !free(to) {
             speed.0 = speed.0.map(|cells| -cells);

@@ -1,5 +1,7 @@
 //! The physics regime: things and the agent as rigid bodies of rapier.
 
+use std::fmt;
+
 use rand::RngExt as _;
 use rapier3d::na::Unit;
 use rapier3d::prelude::{
@@ -28,7 +30,7 @@ const START: f32 = 2.0;
 
 /// Bodies, contacts, and all that the engine keeps from one step to the next. Equal states have equal bytes.
 #[derive(Serialize, Deserialize)]
-#[serde(into = "Vec<u8>", try_from = "Vec<u8>")]
+#[serde(into = "String", try_from = "String")]
 pub struct Physics {
     engine: PhysicsWorld,
     agent: RigidBodyHandle,
@@ -146,27 +148,34 @@ impl PartialEq for Physics {
     }
 }
 
-impl std::fmt::Debug for Physics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Physics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Physics of {} bodies", self.bodies())
     }
 }
 
-impl From<Physics> for Vec<u8> {
+/// Its bytes, each as two hexadecimal digits: texts hold snapshots too.
+impl From<Physics> for String {
     fn from(physics: Physics) -> Self {
-        physics.bytes()
+        let digit = |four: u8| char::from(b"0123456789abcdef"[usize::from(four)]);
+        physics.bytes().into_iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 }
 
-impl TryFrom<Vec<u8>> for Physics {
+impl TryFrom<String> for Physics {
     type Error = String;
 
-    fn try_from(bytes: Vec<u8>) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, String> {
+        let refused = |why: &dyn fmt::Display| format!("no state of the physics engine: {why}");
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let digit = |&byte: &u8| char::from(byte).to_digit(16).map(|four| four as u8);
+        let byte = |[high, low]: &[u8; 2]| Some(digit(high)? << 4 | digit(low)?);
+        let bytes = pairs.iter().map(byte).collect::<Option<Vec<u8>>>().filter(|_| rest.is_empty());
+        let bytes = bytes.ok_or_else(|| refused(&"not pairs of hexadecimal digits"))?;
         let (engine, agent, things): (PhysicsWorld, _, Vec<_>) =
-            postcard::from_bytes(&bytes).map_err(|error| format!("no state of the physics engine: {error}"))?;
-        let known = things.iter().chain([&agent]).all(|&handle| engine.bodies.contains(handle));
-        if !known {
-            return Err("no state of the physics engine: bodies are missing".to_owned());
+            postcard::from_bytes(&bytes).map_err(|error| refused(&error))?;
+        if !things.iter().chain([&agent]).all(|&handle| engine.bodies.contains(handle)) {
+            return Err(refused(&"bodies are missing"));
         }
         Ok(Self { engine, agent, things })
     }

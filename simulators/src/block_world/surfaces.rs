@@ -1,10 +1,9 @@
 //! The textures of a Blockworld: drawn by Mindseye, or read from files of the names that the original gives them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rand::RngExt as _;
-use rayon::prelude::*;
 
 use crate::draw::{Image, ImageError};
 use crate::rng::{Purpose, Seed, stream};
@@ -94,11 +93,14 @@ pub enum SurfaceError {
 const SIDE: usize = 512;
 
 impl Surfaces {
-    /// Draws them; equal on every platform.
+    /// Those that Mindseye draws, equal on every platform; drawn once in a program.
     #[must_use]
-    pub fn draw() -> Self {
-        let images: Vec<Image> = Surface::ALL.par_iter().map(|&(surface, _)| drawn(surface)).collect();
-        Self::of_images(&images)
+    pub fn drawn() -> Arc<Self> {
+        static DRAWN: LazyLock<Arc<Surfaces>> = LazyLock::new(|| {
+            let images: Vec<Image> = Surface::ALL.iter().map(|&(surface, _)| drawn(surface)).collect();
+            Arc::new(Surfaces::of_images(&images))
+        });
+        Arc::clone(&DRAWN)
     }
 
     /// Reads them from PNG files `NAME_1.png` or `NAME.png` in `folder`, by the names of the original: `white`, `brick_wall`, `wood_planks`,
@@ -113,7 +115,7 @@ impl Surfaces {
             let bytes = std::fs::read(&path).map_err(|source| SurfaceError::File { path: path.clone(), source })?;
             Image::from_png(&bytes).map_err(|source| SurfaceError::Image { path, source })
         };
-        let images: Vec<Image> = Surface::ALL.par_iter().map(read).collect::<Result<_, _>>()?;
+        let images: Vec<Image> = Surface::ALL.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Self::of_images(&images))
     }
 
@@ -122,7 +124,7 @@ impl Surfaces {
         let bytes = images.iter().flat_map(|image| &image.rgb);
         let fingerprint = bytes
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        let textures = images.par_iter().map(|image| Arc::new(Texture::of(image))).collect();
+        let textures = images.iter().map(|image| Arc::new(Texture::of(image))).collect();
         Self { textures, fingerprint }
     }
 

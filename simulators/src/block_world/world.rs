@@ -178,7 +178,8 @@ impl BlockWorld {
     }
 
     fn has_thing_at(&self, place: [f32; 2]) -> bool {
-        self.things().any(|thing| [thing.pose.place[0], thing.pose.place[2]] == place)
+        let cell = place.map(|at| at as i16);
+        self.things().any(|thing| grid::cell(thing.pose.place) == cell)
     }
 
     /// Draws what the agent sees, and how far and of whom each pixel is. The bytes depend on nothing but the state.
