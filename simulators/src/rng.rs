@@ -81,6 +81,8 @@ pub enum Purpose {
     Latents = 9,
     /// Noise on what critics are fitted on; index = update.
     Critics = 10,
+    /// What a world model's loss leaves to chance; index = update.
+    Loss = 11,
 }
 
 /// Bits of a stream number that hold the index; the purpose sits above them.

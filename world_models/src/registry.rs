@@ -7,6 +7,7 @@ use tch::nn;
 
 use crate::belief::WorldModel;
 use crate::flowm::{Flowm, FlowmConfig};
+use crate::flowm3d::{self, Flowm3d, Flowm3dConfig};
 use crate::linear_rnn::{LinearRnn, LinearRnnConfig};
 
 /// A model's configuration; `kind` names the model.
@@ -15,8 +16,19 @@ use crate::linear_rnn::{LinearRnn, LinearRnnConfig};
 pub enum WorldModelConfig {
     /// A map that is equivariant to motion.
     Flowm(FlowmConfig),
+    /// A map of what lies around an agent that turns, seen in perspective.
+    Flowm3d(Flowm3dConfig),
     /// A plain recurrent network, the baseline without a map.
     LinearRnn(LinearRnnConfig),
+}
+
+/// What an action is to a model, and to a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actions {
+    /// So many numbers.
+    Vector(i64),
+    /// One of so many choices. In a clip it is as many numbers: one where it was chosen, zero elsewhere.
+    Choice(i64),
 }
 
 impl WorldModelConfig {
@@ -25,6 +37,7 @@ impl WorldModelConfig {
     pub fn limits(&self) -> Vec<Limit> {
         match self {
             Self::Flowm(config) => config.limits(),
+            Self::Flowm3d(config) => config.limits(),
             Self::LinearRnn(config) => config.limits(),
         }
     }
@@ -34,6 +47,7 @@ impl WorldModelConfig {
     pub fn parameters(&self) -> u64 {
         match self {
             Self::Flowm(config) => config.parameters(),
+            Self::Flowm3d(config) => config.parameters(),
             Self::LinearRnn(config) => config.parameters(),
         }
     }
@@ -43,6 +57,7 @@ impl WorldModelConfig {
     pub fn build(&self, path: &nn::Path, seed: Seed) -> Box<dyn WorldModel> {
         match self {
             Self::Flowm(config) => Box::new(Flowm::new(path, config, seed)),
+            Self::Flowm3d(config) => Box::new(Flowm3d::new(path, config, seed)),
             Self::LinearRnn(config) => Box::new(LinearRnn::new(path, config, seed)),
         }
     }
@@ -52,7 +67,17 @@ impl WorldModelConfig {
     pub fn frame(&self) -> [i64; 2] {
         match self {
             Self::Flowm(config) => [config.window, config.input_channels],
+            Self::Flowm3d(config) => [config.window, config.input_channels],
             Self::LinearRnn(config) => [config.window, config.input_channels],
+        }
+    }
+
+    /// The actions that it is told.
+    #[must_use]
+    pub fn actions(&self) -> Actions {
+        match self {
+            Self::Flowm(_) | Self::LinearRnn(_) => Actions::Vector(2),
+            Self::Flowm3d(_) => Actions::Choice(flowm3d::ACTIONS),
         }
     }
 
@@ -61,6 +86,7 @@ impl WorldModelConfig {
     pub fn training_bytes(&self, batch: i64, steps: i64) -> i64 {
         match self {
             Self::Flowm(config) => config.training_bytes(batch, steps),
+            Self::Flowm3d(config) => config.training_bytes(batch, steps),
             Self::LinearRnn(config) => config.training_bytes(batch, steps),
         }
     }
