@@ -6,6 +6,7 @@ use simulators::rng::Seed;
 use tch::nn;
 
 use crate::belief::WorldModel;
+use crate::clips::Actions;
 use crate::flowm::{Flowm, FlowmConfig};
 use crate::flowm3d::{self, Flowm3d, Flowm3dConfig};
 use crate::linear_rnn::{LinearRnn, LinearRnnConfig};
@@ -20,15 +21,6 @@ pub enum WorldModelConfig {
     Flowm3d(Flowm3dConfig),
     /// A plain recurrent network, the baseline without a map.
     LinearRnn(LinearRnnConfig),
-}
-
-/// What an action is to a model, and to a dataset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Actions {
-    /// So many numbers.
-    Vector(i64),
-    /// One of so many choices. In a clip it is as many numbers: one where it was chosen, zero elsewhere.
-    Choice(i64),
 }
 
 impl WorldModelConfig {
@@ -96,7 +88,13 @@ impl WorldModelConfig {
 mod tests {
     use super::*;
     use crate::flowm::Cell;
+    use crate::flowm3d::Mixing;
     use tch::Device;
+
+    fn small() -> Flowm3dConfig {
+        let depths = Flowm3dConfig { encoder_depth: 2, decoder_depth: 3, ..Default::default() };
+        Flowm3dConfig { window: 12, input_channels: 2, patch: 6, map_side: 5, hidden: 12, heads: 3, ..depths }
+    }
 
     #[test]
     fn parameters_are_counted_without_building_the_model() {
@@ -104,6 +102,9 @@ mod tests {
         for config in [
             WorldModelConfig::Flowm(FlowmConfig { hidden: 4, input_channels: 3, ..Default::default() }),
             WorldModelConfig::Flowm(concat),
+            WorldModelConfig::Flowm3d(small()),
+            WorldModelConfig::Flowm3d(Flowm3dConfig { velocity_channels: false, self_motion: false, ..small() }),
+            WorldModelConfig::Flowm3d(Flowm3dConfig { mixing: Mixing::None, mlp_ratio: 3, ..small() }),
             WorldModelConfig::LinearRnn(LinearRnnConfig { hidden: 6, window: 5, ..Default::default() }),
             WorldModelConfig::LinearRnn(LinearRnnConfig { hidden: 3, window: 4, input_channels: 2, actions: false }),
         ] {

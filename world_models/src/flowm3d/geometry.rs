@@ -98,10 +98,10 @@ mod tests {
 
     #[test]
     fn the_view_widens_as_the_specification_says() {
-        let half_widths = [0, 1, 1, 2, 2, 3, 4, 4, 5, 5, 6, 6, 7, 8, 8, 9, 9];
+        let half_widths = [0i64, 1, 1, 2, 2, 3, 4, 4, 5, 5, 6, 6, 7, 8, 8, 9, 9];
         let seen = in_view(33, 60.0);
         assert_eq!(seen.len(), 177);
-        let expected: Vec<i64> = (0..33 * 33)
+        let expected: Vec<i64> = (0i64..33 * 33)
             .filter(|cell| {
                 let (row, column) = (cell / 33 - 16, cell % 33 - 16);
                 column >= 0 && row.abs() <= half_widths[column as usize]

@@ -7,13 +7,16 @@
 //! eyes are shut), what is seen is written where it is in view.
 
 use simulators::rng::{Purpose, Rng, Seed, stream};
-use tch::{Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
 use super::config::Flowm3dConfig;
 use super::geometry::{self, ACTIONS, MOTIONS, STILL};
 use super::layers::{Block, Linear, Maker, Norm, ReadingBlock};
-use super::{mixing, unroll};
+use super::mixing::{self, Mixer};
+use super::unroll;
 use crate::belief::{Belief, Clip, WorldModel};
+use crate::by_hand::inject;
+use crate::raw::slice;
 
 /// Names of the parts of a belief.
 pub mod part {
@@ -62,6 +65,8 @@ struct Reader {
 struct Tables {
     /// `[5, V S S]`, where the content of each place comes from, by action.
     sources: Tensor,
+    /// The same, for whoever works in memory.
+    places: [Vec<u32>; ACTIONS as usize],
     /// `[5, V S S]`, where it goes to.
     targets: Tensor,
     /// `[n]`, the cells in view.
@@ -73,7 +78,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn new(config: &Flowm3dConfig, device: tch::Device) -> Self {
+    fn new(config: &Flowm3dConfig, device: Device) -> Self {
         let (side, d) = (config.map_side, config.hidden);
         let sources = MOTIONS.map(|motion| geometry::sources(side, config.velocities(), motion));
         let targets: Vec<i64> = sources.iter().flat_map(|sources| geometry::inverse(sources)).collect();
@@ -82,6 +87,7 @@ impl Tables {
         let cells = Tensor::from_slice(&config.in_view()).to_device(device);
         Self {
             sources: table(&sources.concat()),
+            places: sources.map(|sources| sources.into_iter().map(|place| place as u32).collect()),
             targets: table(&targets),
             of_cells: codes(side).index_select(0, &cells),
             of_patches: codes(config.window / config.patch),
@@ -164,22 +170,52 @@ impl Flowm3d {
         Self::rearranged(map, &self.tables.sources, &self.motions(action))
     }
 
-    /// The adjoint of [`Self::moved`], which is its inverse.
-    pub(super) fn moved_back(&self, map: &Tensor, action: &Tensor) -> Tensor {
-        Self::rearranged(map, &self.tables.targets, &self.motions(action))
-    }
-
-    /// The map with its velocity channels mixed.
-    pub(super) fn mixed(&self, map: Tensor) -> Tensor {
+    /// The map after `action` `[B, 5]`, before anything is written into it: moved, and its velocity channels mixed.
+    pub fn before_looking(&self, belief: &Belief, action: &Tensor) -> Tensor {
+        let map = belief.part(part::MAP);
         match &self.mixing {
-            Some(weight) => mixing::convolve(&map, weight),
-            None => map,
+            Some(weight) if map.requires_grad() || builds_graphs(weight) => {
+                mixing::convolve(&self.moved(map, action), weight)
+            }
+            _ => self.advanced(map, action),
         }
     }
 
-    /// The map after `action` `[B, 5]`, before anything is written into it.
-    pub fn before_looking(&self, belief: &Belief, action: &Tensor) -> Tensor {
-        self.mixed(self.moved(belief.part(part::MAP), action))
+    /// The same without a graph.
+    pub(super) fn advanced(&self, map: &Tensor, action: &Tensor) -> Tensor {
+        match &self.mixing {
+            None => self.moved(map, action),
+            Some(weight) if map.device() == Device::Cpu => {
+                self.mixer(weight).moved_and_mixed(map, &self.places(action))
+            }
+            Some(weight) => tch::no_grad(|| mixing::convolve(&self.moved(map, action), weight)),
+        }
+    }
+
+    /// The way back through [`Self::advanced`]: of the gradient of what came of it, that of `map`, and that of the mixing's weight.
+    pub(super) fn advanced_back(&self, map: &Tensor, action: &Tensor, gradient: &Tensor) -> (Tensor, Option<Tensor>) {
+        let moved_back = |gradient| Self::rearranged(gradient, &self.tables.targets, &self.motions(action));
+        let Some(weight) = &self.mixing else { return (moved_back(gradient), None) };
+        if map.device() == Device::Cpu {
+            let (mixer, places, gradient) = (self.mixer(weight), self.places(action), gradient.contiguous());
+            return (mixer.back(&gradient, &places), Some(mixer.weight_gradient(map, &gradient, &places)));
+        }
+        let moved = self.moved(map, action).set_requires_grad(true);
+        let mixed = mixing::convolve(&moved, weight);
+        let found = Tensor::run_backward(&[inject(&mixed, gradient)], &[&moved, weight], false, false);
+        (moved_back(&found[0]), Some(found[1].shallow_clone()))
+    }
+
+    fn mixer<'a>(&self, weight: &'a Tensor) -> Mixer<'a> {
+        let [side, channels, features] =
+            [self.config.map_side, self.config.channels(), self.config.hidden].map(|size| size as usize);
+        Mixer { side, channels, features, weight: slice::<f32>(weight, weight.numel()) }
+    }
+
+    /// The motion of each sample.
+    fn places(&self, action: &Tensor) -> Vec<&[u32]> {
+        let motions: Vec<i64> = Vec::try_from(self.motions(action)).expect("one number for each sample");
+        motions.into_iter().map(|motion| self.tables.places[motion as usize].as_slice()).collect()
     }
 
     /// What of a map is in view: `[B, V, S, S, D]` -> `[B, V, n, D]`.
@@ -248,6 +284,11 @@ impl Flowm3d {
     fn believed(map: Tensor, frame: Tensor) -> Belief {
         Belief::new([(part::MAP, map), (part::FRAME, frame)])
     }
+}
+
+/// Whether what is done with `weight` is being recorded: a leaf never says so itself.
+fn builds_graphs(weight: &Tensor) -> bool {
+    weight.view_as(weight).requires_grad()
 }
 
 /// Whether an action was taken, `[B, 5]` -> `[B]`: the first of a clip has none.

@@ -27,17 +27,19 @@ pub fn loss(model: &Flowm3d, clip: &Clip, forced: &[bool]) -> Tensor {
     assert!(clip.context >= 1 && clip.steps() > clip.context, "a clip has frames to see and frames to predict");
     let pass = Pass { model, clip, forced };
     let mut maps = vec![model.start(clip.batch()).part(super::part::MAP).shallow_clone()];
-    let mut steps = Vec::new();
+    let mut looks = Vec::new();
     let mut total = Tensor::zeros([], (Kind::Float, clip.frames.device()));
     for t in 0..clip.steps() {
-        let map = &maps[t as usize];
-        let step = if model.config.recompute { tch::no_grad(|| pass.step(map, t)) } else { pass.step(map, t) };
-        if let Some(loss) = &step.loss {
+        let mixed = model.advanced(&maps[t as usize], &clip.action(t));
+        let look = if model.config.recompute { tch::no_grad(|| pass.look(&mixed, t)) } else { pass.look(&mixed, t) };
+        if let Some(loss) = &look.loss {
             total += loss.detach();
         }
-        maps.push(step.next());
+        if let Some(written) = &look.written {
+            maps.push(model.with_seen(&mixed, &written.detach()));
+        }
         if !model.config.recompute {
-            steps.push(step);
+            looks.push(look);
         }
     }
     let weights = pass.weights();
@@ -45,8 +47,8 @@ pub fn loss(model: &Flowm3d, clip: &Clip, forced: &[bool]) -> Tensor {
     let mut after = None;
     for t in (0..clip.steps()).rev() {
         let map = &maps[t as usize];
-        let step = steps.pop().unwrap_or_else(|| pass.step(map, t));
-        after = Some(pass.back(&step, t, after, &mut gradients));
+        let look = looks.pop().unwrap_or_else(|| pass.look(&model.advanced(map, &clip.action(t)), t));
+        after = Some(pass.back(&look, map, t, after, &mut gradients));
         maps.truncate(t as usize);
     }
     carry(&total, &weights, &gradients)
@@ -58,26 +60,14 @@ struct Pass<'a> {
     forced: &'a [bool],
 }
 
-/// One step, with the graphs of its way back.
-struct Step {
-    /// The map after its motion, a leaf.
-    moved: Tensor,
-    /// With its channels mixed.
-    mixed: Tensor,
-    /// What of it is in view, a leaf.
+/// What happens in view in one step, with the graph of its way back.
+struct Look {
+    /// What is in view before anything is written, a leaf.
     cells: Tensor,
     /// This step's share of the loss, if it predicts.
     loss: Option<Tensor>,
     /// What is in view then, if that is ever asked for.
     written: Option<Tensor>,
-    /// The map then, without a graph.
-    next: Tensor,
-}
-
-impl Step {
-    fn next(&self) -> Tensor {
-        self.next.shallow_clone()
-    }
 }
 
 fn leaf(x: &Tensor) -> Tensor {
@@ -91,38 +81,32 @@ impl Pass<'_> {
         model.writing_weights().iter().chain(model.drawing_weights()).chain(&model.mixing).collect()
     }
 
-    /// From the map before step `t` on.
-    fn step(&self, map: &Tensor, t: i64) -> Step {
-        let (model, clip) = (self.model, self.clip);
-        let (action, frame) = (clip.action(t), clip.frame(t));
-        let moved = leaf(&model.moved(map, &action));
-        let mixed = model.mixed(moved.shallow_clone());
-        let cells = leaf(&model.seen(&mixed));
+    /// Step `t`, from the map on that is before looking.
+    fn look(&self, mixed: &Tensor, t: i64) -> Look {
+        let (model, clip, frame) = (self.model, self.clip, self.clip.frame(t));
+        let cells = leaf(&model.seen(mixed));
         let drawn = (t >= clip.context).then(|| model.drawn(&cells));
         let predicted = (clip.steps() - clip.context) as f64;
         let loss = drawn.as_ref().map(|drawn| drawn.mse_loss(&frame, tch::Reduction::Mean) / predicted);
         // What is predicted last is never written.
         let written = (t + 1 < clip.steps()).then(|| {
             let shown = drawn.filter(|_| !self.forced[t as usize]).unwrap_or(frame);
-            model.written(&cells, &shown, &action)
+            model.written(&cells, &shown, &clip.action(t))
         });
-        let next = written
-            .as_ref()
-            .map_or_else(Tensor::default, |written| model.with_seen(&mixed.detach(), &written.detach()));
-        Step { moved, mixed, cells, loss, written, next }
+        Look { cells, loss, written }
     }
 
-    /// Through step `t`: takes the gradient of the map after it, if there is one, adds to those of the weights, gives that of the
-    /// map before it.
-    fn back(&self, step: &Step, t: i64, after: Option<Tensor>, gradients: &mut [Tensor]) -> Tensor {
+    /// Back through step `t`, which began with `map`: takes the gradient of the map after it, if there is one, adds to the
+    /// gradients of the weights, gives that of `map`.
+    fn back(&self, look: &Look, map: &Tensor, t: i64, after: Option<Tensor>, gradients: &mut [Tensor]) -> Tensor {
         let model = self.model;
         let injected =
-            step.written.as_ref().zip(after.as_ref()).map(|(written, after)| inject(written, &model.seen(after)));
-        let (writes, draws) = (injected.is_some(), step.loss.is_some());
-        let root = [step.loss.as_ref().map(Tensor::shallow_clone), injected].into_iter().flatten().reduce(|a, b| a + b);
+            look.written.as_ref().zip(after.as_ref()).map(|(written, after)| inject(written, &model.seen(after)));
+        let (writes, draws) = (injected.is_some(), look.loss.is_some());
+        let root = [look.loss.as_ref().map(Tensor::shallow_clone), injected].into_iter().flatten().reduce(|a, b| a + b);
         let root = root.expect("a step writes or predicts");
         let (writing, drawing) = (model.writing_weights(), model.drawing_weights());
-        let mut inputs = vec![&step.cells];
+        let mut inputs = vec![&look.cells];
         let mut places = Vec::new();
         if writes {
             inputs.extend(writing);
@@ -141,16 +125,12 @@ impl Pass<'_> {
             add(place, &gradient);
         }
         // Out of view, the map was not changed.
-        let around = after.unwrap_or_else(|| step.mixed.detach().zeros_like());
+        let around = after.unwrap_or_else(|| map.zeros_like());
         let mixed = model.with_seen(&around, &cells);
-        let moved = match &model.mixing {
-            Some(weight) => {
-                let found = Tensor::run_backward(&[inject(&step.mixed, &mixed)], &[&step.moved, weight], false, false);
-                add(writing.len() + drawing.len(), &found[1]);
-                found[0].shallow_clone()
-            }
-            None => mixed,
-        };
-        model.moved_back(&moved, &self.clip.action(t))
+        let (before, mixing) = model.advanced_back(map, &self.clip.action(t), &mixed);
+        if let Some(mixing) = mixing {
+            add(writing.len() + drawing.len(), &mixing);
+        }
+        before
     }
 }
