@@ -28,7 +28,9 @@ impl Actions {
         let numbers = column.row_len();
         let space = dataset.description().source.spaces.get("action").cloned();
         match space.and_then(|space| serde_json::from_value(space).ok()) {
-            Some(Space::Discrete { n }) if column.dtype == Dtype::I64 && numbers == 1 && (1..=MOST_CHOICES).contains(&n) => {
+            Some(Space::Discrete { n })
+                if column.dtype == Dtype::I64 && numbers == 1 && (1..=MOST_CHOICES).contains(&n) =>
+            {
                 Some(Self::Choice(n))
             }
             _ => Some(Self::Vector(numbers as i64)),

@@ -3,8 +3,8 @@
 //! Equivariance to flow ends at a wall, where a block turns round: there its content has to change to another channel.
 //!
 //! [`convolve`] is the convolution in tensor operations. On a CPU, libtorch takes longer over it than over all attention of a small
-//! model, most of it to put features last again. [`Mixer`] leaves them where they are, sixteen to a vector, and takes the motion
-//! that comes before it along: it reads each cell where it was. A sample is worked on by one thread, and sums over samples are
+//! model, most of it to put features last again. [`Mixer`] leaves them where they are, and takes the motion that comes before it
+//! along: it reads each cell where it was. A sample is worked on by one thread, and sums over samples are
 //! made in their order, so that the number of threads does not matter.
 
 #![expect(clippy::inline_always, reason = "a body is compiled for a processor's features only where it is inlined")]
@@ -40,10 +40,6 @@ pub fn convolve(map: &Tensor, weight: &Tensor) -> Tensor {
     mixed.view([b, d, v, side, side]).permute([0, 2, 3, 4, 1]).contiguous()
 }
 
-/// Features that are worked on together.
-const LANES: usize = 16;
-type Lanes = [f32; LANES];
-
 /// Taps of the convolution, by row.
 const TAPS: usize = 9;
 
@@ -73,7 +69,7 @@ impl Mixer<'_> {
     /// # Panics
     /// If the maps are not contiguous `f32` on the CPU, or there is not a motion for each.
     pub fn moved_and_mixed(&self, maps: &Tensor, motions: &[Sources<'_>]) -> Tensor {
-        let weights = self.weights(|tap, from, to| (to, from, tap));
+        let weights = self.weights(|tap, to, from| (to, from, tap));
         self.of_samples(maps, motions, |map, sources, out| {
             let places = Places { side: self.side, read: Some(sources), write: None };
             mix::<f32>(self.channels, self.features, places, &weights, map, out);
@@ -86,7 +82,7 @@ impl Mixer<'_> {
     /// As [`Self::moved_and_mixed`].
     pub fn back(&self, gradients: &Tensor, motions: &[Sources<'_>]) -> Tensor {
         // What went into a cell by one tap comes back by the opposite one.
-        let weights = self.weights(|tap, from, to| (from, to, TAPS - 1 - tap));
+        let weights = self.weights(|tap, to, from| (from, to, TAPS - 1 - tap));
         self.of_samples(gradients, motions, |gradient, sources, out| {
             let places = Places { side: self.side, read: None, write: Some(sources) };
             mix::<f32>(self.channels, self.features, places, &weights, gradient, out);
@@ -98,45 +94,38 @@ impl Mixer<'_> {
     /// # Panics
     /// As [`Self::moved_and_mixed`].
     pub fn weight_gradient(&self, maps: &Tensor, gradients: &Tensor, motions: &[Sources<'_>]) -> Tensor {
-        let (v, d, chunks) = (self.channels, self.features, self.features.div_ceil(LANES));
+        let (v, d) = (self.channels, self.features);
         let all = motions.len() * self.sample();
-        let (maps, gradients) = (slice::<f32>(maps, all), slice::<f32>(gradients, all));
-        let sums: Vec<Vec<Lanes>> = (0..chunks * motions.len())
-            .into_par_iter()
-            .map(|task| {
-                let (sample, chunk) = (task / chunks, task % chunks);
-                let of_sample = sample * self.sample()..(sample + 1) * self.sample();
-                let places = Places { side: self.side, read: Some(motions[sample]), write: None };
-                let mut sums = vec![[0.0; LANES]; TAPS * v * v];
-                let (map, gradient) = (&maps[of_sample.clone()], &gradients[of_sample]);
-                correlate::<f32>(v, d, places, chunk * LANES, map, gradient, &mut sums);
+        let maps = slice::<f32>(maps, all).par_chunks_exact(self.sample());
+        let gradients = slice::<f32>(gradients, all).par_chunks_exact(self.sample());
+        let of_samples: Vec<Vec<f32>> = maps
+            .zip(gradients)
+            .zip(motions)
+            .map(|((map, gradient), sources)| {
+                let places = Places { side: self.side, read: Some(sources), write: None };
+                let mut sums = vec![0.0; TAPS * v * v * d];
+                correlate::<f32>(v, d, places, map, gradient, &mut sums);
                 sums
             })
             .collect();
-        let mut total = vec![0.0; d * v * v * TAPS];
-        for (task, sums) in sums.iter().enumerate() {
-            let first = task % chunks * LANES;
-            for (at, lanes) in sums.iter().enumerate() {
-                let (tap, from, to) = (at / (v * v), at / v % v, at % v);
-                for (lane, sum) in lanes.iter().enumerate().take(d - first) {
-                    total[(((first + lane) * v + to) * v + from) * TAPS + tap] += sum;
-                }
-            }
+        let mut total = vec![0.0; TAPS * v * v * d];
+        for sums in &of_samples {
+            total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
         }
-        Tensor::from_slice(&total).view([(d * v) as i64, v as i64, 3, 3])
+        let by_tap = Tensor::from_slice(&total).view([TAPS as i64, v as i64, v as i64, d as i64]);
+        by_tap.permute([3, 1, 2, 0]).reshape([(d * v) as i64, v as i64, 3, 3])
     }
 
-    /// The weight as [`mix`] takes it: by sixteen features, tap, channel that is read and channel that is written; `taken` says
-    /// which output, input and tap of the convolution that is.
-    fn weights(&self, taken: impl Fn(usize, usize, usize) -> (usize, usize, usize)) -> Vec<Lanes> {
+    /// The weight as [`mix`] takes it: by tap, channel that is written, channel that is read, and feature; `taken` says which output,
+    /// input and tap of the convolution that is.
+    fn weights(&self, taken: impl Fn(usize, usize, usize) -> (usize, usize, usize)) -> Vec<f32> {
         let (v, d) = (self.channels, self.features);
         assert_eq!(self.weight.len(), d * v * v * TAPS, "a weight for each tap, and from each channel to each");
-        let mut weights = vec![[0.0; LANES]; d.div_ceil(LANES) * TAPS * v * v];
-        for (at, lanes) in weights.iter_mut().enumerate() {
-            let (chunk, at) = (at / (TAPS * v * v), at % (TAPS * v * v));
+        let mut weights = vec![0.0; d * v * v * TAPS];
+        for (at, of_features) in weights.chunks_exact_mut(d).enumerate() {
             let (output, input, tap) = taken(at / (v * v), at / v % v, at % v);
-            for (feature, lane) in (chunk * LANES..d).zip(lanes) {
-                *lane = self.weight[((feature * v + output) * v + input) * TAPS + tap];
+            for (feature, weight) in of_features.iter_mut().enumerate() {
+                *weight = self.weight[((feature * v + output) * v + input) * TAPS + tap];
             }
         }
         weights
@@ -175,57 +164,40 @@ impl Places<'_> {
 
     /// The nine cells around one, by row.
     #[inline(always)]
-    fn around(&self, row: usize, column: usize) -> [usize; TAPS] {
+    fn around(&self, cell: usize) -> [usize; TAPS] {
         let side = self.side;
         let before = |at: usize| if at == 0 { side - 1 } else { at - 1 };
         let after = |at: usize| if at + 1 == side { 0 } else { at + 1 };
-        let [rows, columns] = [row, column].map(|at| [before(at), at, after(at)]);
+        let [rows, columns] = [cell / side, cell % side].map(|at| [before(at), at, after(at)]);
         std::array::from_fn(|tap| rows[tap / 3] * side + columns[tap % 3])
     }
 }
 
+/// `sum += a[0] * b[0] + a[1] * b[1] + ..`, number by number.
 #[inline(always)]
-fn load<T: Element>(map: &[T], place: usize, features: usize, first: usize) -> Lanes {
-    let cell = &map[place * features..][..features];
-    let mut lanes = [0.0; LANES];
-    if let Some(whole) = cell.get(first..first + LANES) {
-        for i in 0..LANES {
-            lanes[i] = whole[i].widen();
+fn add_products<T: Element, const N: usize>(sum: &mut [T], a: [&[T]; N], b: [&[T]; N]) {
+    let (a, b) = (a.map(|a| &a[..sum.len()]), b.map(|b| &b[..sum.len()]));
+    for (i, sum) in sum.iter_mut().enumerate() {
+        let mut total = sum.widen();
+        for k in 0..N {
+            total += a[k][i].widen() * b[k][i].widen();
         }
-    } else {
-        for (lane, x) in lanes.iter_mut().zip(&cell[first..]) {
-            *lane = x.widen();
-        }
-    }
-    lanes
-}
-
-#[inline(always)]
-fn store<T: Element>(lanes: &Lanes, map: &mut [T], place: usize, features: usize, first: usize) {
-    let cell = &mut map[place * features..][..features];
-    if let Some(whole) = cell.get_mut(first..first + LANES) {
-        for i in 0..LANES {
-            whole[i] = T::round(lanes[i]);
-        }
-    } else {
-        for (x, lane) in cell[first..].iter_mut().zip(lanes) {
-            *x = T::round(*lane);
-        }
-    }
-}
-
-#[inline(always)]
-fn add_product(sum: &mut Lanes, a: &Lanes, b: &Lanes) {
-    for i in 0..LANES {
-        sum[i] += a[i] * b[i];
+        *sum = T::round(total);
     }
 }
 
 for_every_cpu!(mix, mix_inner,
-    (channels: usize, features: usize, places: Places<'_>, weights: &[Lanes], map: &[T], out: &mut [T]));
+    (channels: usize, features: usize, places: Places<'_>, weights: &[T], map: &[T], out: &mut [T]));
 
 #[inline(always)]
-fn mix_inner<T: Element>(channels: usize, features: usize, places: Places<'_>, weights: &[Lanes], map: &[T], out: &mut [T]) {
+fn mix_inner<T: Element>(
+    channels: usize,
+    features: usize,
+    places: Places<'_>,
+    weights: &[T],
+    map: &[T],
+    out: &mut [T],
+) {
     match channels {
         1 => mix_channels::<T, 1>(features, places, weights, map, out),
         5 => mix_channels::<T, 5>(features, places, weights, map, out),
@@ -237,77 +209,60 @@ fn mix_inner<T: Element>(channels: usize, features: usize, places: Places<'_>, w
 fn mix_channels<T: Element, const V: usize>(
     features: usize,
     places: Places<'_>,
-    weights: &[Lanes],
+    weights: &[T],
     map: &[T],
     out: &mut [T],
 ) {
     let plane = places.side * places.side;
-    for (chunk, weights) in weights.chunks_exact(TAPS * V * V).enumerate() {
-        let first = chunk * LANES;
-        for (row, column) in (0..places.side).flat_map(|row| (0..places.side).map(move |column| (row, column))) {
-            let around = places.around(row, column);
-            let mut sums = [[0.0; LANES]; V];
-            for (tap, weights) in weights.chunks_exact(V * V).enumerate() {
-                for from in 0..V {
-                    let x = load(map, Places::at(places.read, from * plane + around[tap]), features, first);
-                    for to in 0..V {
-                        add_product(&mut sums[to], &x, &weights[from * V + to]);
-                    }
-                }
-            }
-            for (to, sum) in sums.iter().enumerate() {
-                let place = Places::at(places.write, to * plane + row * places.side + column);
-                store(sum, out, place, features, first);
+    for cell in 0..plane {
+        let around = places.around(cell);
+        for to in 0..V {
+            out[Places::at(places.write, to * plane + cell) * features..][..features].fill(T::round(0.0));
+        }
+        for (tap, weights) in weights.chunks_exact(V * V * features).enumerate() {
+            let read: [&[T]; V] = std::array::from_fn(|from| {
+                &map[Places::at(places.read, from * plane + around[tap]) * features..][..features]
+            });
+            for (to, weights) in weights.chunks_exact(V * features).enumerate() {
+                let sum = &mut out[Places::at(places.write, to * plane + cell) * features..][..features];
+                add_products(sum, read, std::array::from_fn(|from| &weights[from * features..][..features]));
             }
         }
     }
 }
 
 for_every_cpu!(correlate, correlate_inner,
-    (channels: usize, features: usize, places: Places<'_>, first: usize, map: &[T], gradient: &[T], sums: &mut [Lanes]));
+    (channels: usize, features: usize, places: Places<'_>, map: &[T], gradient: &[T], sums: &mut [T]));
 
-/// Adds to `sums`, by tap, channel read and channel written, what sixteen features from `first` on have in common.
+/// Adds to `sums`, by tap, channel that was written, channel that was read and feature, the products of what was read and the
+/// gradient of what was written.
 #[inline(always)]
 fn correlate_inner<T: Element>(
     channels: usize,
     features: usize,
     places: Places<'_>,
-    first: usize,
     map: &[T],
     gradient: &[T],
-    sums: &mut [Lanes],
+    sums: &mut [T],
 ) {
-    match channels {
-        1 => correlate_channels::<T, 1>(features, places, first, map, gradient, sums),
-        5 => correlate_channels::<T, 5>(features, places, first, map, gradient, sums),
-        _ => unreachable!("a map has one or five velocity channels"),
-    }
-}
-
-#[inline(always)]
-fn correlate_channels<T: Element, const V: usize>(
-    features: usize,
-    places: Places<'_>,
-    first: usize,
-    map: &[T],
-    gradient: &[T],
-    sums: &mut [Lanes],
-) {
-    let plane = places.side * places.side;
-    for (tap, sums) in sums.chunks_exact_mut(V * V).enumerate() {
-        let mut held = [[[0.0; LANES]; V]; V];
-        for (row, column) in (0..places.side).flat_map(|row| (0..places.side).map(move |column| (row, column))) {
-            let (cell, neighbour) = (row * places.side + column, places.around(row, column)[tap]);
-            let gradients: [Lanes; V] = std::array::from_fn(|to| load(gradient, to * plane + cell, features, first));
-            for (from, held) in held.iter_mut().enumerate() {
-                let x = load(map, Places::at(places.read, from * plane + neighbour), features, first);
-                for (held, gradient) in held.iter_mut().zip(&gradients) {
-                    add_product(held, &x, gradient);
+    /// So many at a time, so that sums are taken up less often.
+    const CELLS: usize = 4;
+    let (plane, nothing) = (places.side * places.side, vec![T::round(0.0); features]);
+    for first in (0..plane).step_by(CELLS) {
+        let cells: [Option<usize>; CELLS] = std::array::from_fn(|k| Some(first + k).filter(|cell| *cell < plane));
+        let around = cells.map(|cell| cell.map_or([0; TAPS], |cell| places.around(cell)));
+        for (tap, sums) in sums.chunks_exact_mut(channels * channels * features).enumerate() {
+            for (to, sums) in sums.chunks_exact_mut(channels * features).enumerate() {
+                let written: [&[T]; CELLS] = std::array::from_fn(|k| {
+                    cells[k].map_or(&nothing[..], |cell| &gradient[(to * plane + cell) * features..][..features])
+                });
+                for (from, sum) in sums.chunks_exact_mut(features).enumerate() {
+                    let read: [&[T]; CELLS] = std::array::from_fn(|k| {
+                        &map[Places::at(places.read, from * plane + around[k][tap]) * features..][..features]
+                    });
+                    add_products(sum, read, written);
                 }
             }
-        }
-        for (sum, held) in sums.iter_mut().zip(held.as_flattened()) {
-            *sum = *held;
         }
     }
 }

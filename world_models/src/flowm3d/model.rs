@@ -286,9 +286,9 @@ impl Flowm3d {
     }
 }
 
-/// Whether what is done with `weight` is being recorded: a leaf never says so itself.
+/// Whether what is done with `weight` is being recorded. A leaf does not say so itself, nor does a view of it.
 fn builds_graphs(weight: &Tensor) -> bool {
-    weight.view_as(weight).requires_grad()
+    (weight.narrow(0, 0, 1) * 1.0).requires_grad()
 }
 
 /// Whether an action was taken, `[B, 5]` -> `[B]`: the first of a clip has none.
