@@ -143,12 +143,6 @@ impl Flowm3d {
         &self.config
     }
 
-    /// The cells in view, `[n]` int64, as indices into `[S * S]`.
-    #[must_use]
-    pub fn in_view(&self) -> &Tensor {
-        &self.tables.cells
-    }
-
     /// Which motion of [`MOTIONS`] each action is, `[B, 5]` -> `[B]`. Where no action was taken, nothing moves.
     fn motions(&self, action: &Tensor) -> Tensor {
         assert_eq!(action.size()[1..], [ACTIONS], "an action is one of {ACTIONS}, as so many numbers");

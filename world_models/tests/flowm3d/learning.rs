@@ -129,7 +129,7 @@ fn loader(data: &Path) -> ClipLoader {
     ClipLoader::new(Clips::new(dataset, STEPS + 1, Seed(0)).unwrap(), Device::Cpu).unwrap()
 }
 
-fn config(precision: Precision, train: TrainConfig) -> RunConfig {
+fn config(precision: Precision, train: &TrainConfig) -> RunConfig {
     let model = Flowm3dConfig {
         window: SIDE as i64,
         patch: 4,
@@ -143,7 +143,7 @@ fn config(precision: Precision, train: TrainConfig) -> RunConfig {
         precision,
         ..Default::default()
     };
-    let train = TrainConfig { context: CONTEXT, horizon: HORIZON, warmup: 5, ..train };
+    let train = TrainConfig { context: CONTEXT, horizon: HORIZON, warmup: 5, ..train.clone() };
     RunConfig { seed: Seed(5), model: WorldModelConfig::Flowm3d(model), train }
 }
 
@@ -172,7 +172,7 @@ fn choices_arrive_as_so_many_numbers_and_the_first_as_none() {
     let windows: Vec<_> = loader.clips().in_order().collect();
     let clip = loader.load(&windows, CONTEXT).unwrap();
     assert_eq!(clip.actions.size(), [2, CONTEXT + HORIZON, 5]);
-    assert_eq!(clip.action(0).abs().sum(Kind::Float).double_value(&[]), 0.0);
+    assert_eq!(clip.action(0), Tensor::zeros([2, 5], (Kind::Float, Device::Cpu)));
     for (sample, window) in (0..).zip(windows) {
         let episode = dataset.episode(window.episode).unwrap();
         let taken = Tensor::from_slice(episode.column::<i64>("actions").unwrap());
@@ -204,7 +204,7 @@ fn one_clip_can_be_learned_by_heart() {
         checkpoint_every: 400,
         ..Default::default()
     };
-    let (_, losses) = run(folder.path(), &config(Precision::F32, train), data.path(), None);
+    let (_, losses) = run(folder.path(), &config(Precision::F32, &train), data.path(), None);
     let (first, last) = (losses[0], losses[losses.len() - 1]);
     assert!(last < 0.01 * first, "loss {first} only fell to {last}");
 }
@@ -214,7 +214,7 @@ fn a_resumed_run_ends_with_the_bits_of_one_that_was_never_interrupted() {
     let data = recorded(4, 0);
     for precision in [Precision::F32, Precision::Bf16] {
         let train = TrainConfig { updates: 6, batch_size: 2, checkpoint_every: 2, ..Default::default() };
-        let mut config = config(precision, train);
+        let mut config = config(precision, &train);
         if let WorldModelConfig::Flowm3d(model) = &mut config.model {
             model.teacher_forcing = 0.5;
         }
