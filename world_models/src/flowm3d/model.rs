@@ -247,7 +247,7 @@ impl Flowm3d {
     /// `[B, channels, w, w]` -> `[B, P, channels * patch * patch]`.
     fn patches(&self, frame: &Tensor) -> Tensor {
         let (patch, grid) = (self.config.patch, self.config.window / self.config.patch);
-        let parts = frame.view([-1, self.config.input_channels, grid, patch, grid, patch]);
+        let parts = frame.reshape([-1, self.config.input_channels, grid, patch, grid, patch]);
         parts.permute([0, 2, 4, 1, 3, 5]).reshape([-1, grid * grid, self.config.input_channels * patch * patch])
     }
 
