@@ -292,7 +292,7 @@ pub struct Tdmpc2Args {
   mindseye train dream --env mnist-world-track --start-from runs/flowm --out runs/track
 scripts/pretraining_data records episodes for a world model to begin with, of policies at every stage.")]
 pub struct TrainArgs {
-    /// The model: flowm or `linear_rnn`, which learn from a dataset; or shac, pwm or dream, policies that learn in an environment.
+    /// The model: flowm, flowm3d or `linear_rnn`, which learn from a dataset; or shac, pwm or dream, policies that learn in an environment.
     pub model: String,
     /// The dataset; of pwm, episodes of the environment to begin with.
     #[arg(long, value_name = "DIR", required_unless_present = "env")]

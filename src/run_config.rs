@@ -27,6 +27,13 @@ pub const FLOWM: &[Preset] = &[
     ("paper", include_str!("../configs/flowm/paper.toml")),
 ];
 
+/// Presets of `mindseye train flowm3d`.
+pub const FLOWM3D: &[Preset] = &[
+    ("tiny", include_str!("../configs/flowm3d/tiny.toml")),
+    ("small", include_str!("../configs/flowm3d/small.toml")),
+    ("paper", include_str!("../configs/flowm3d/paper.toml")),
+];
+
 /// Presets of `mindseye train linear_rnn`.
 pub const LINEAR_RNN: &[Preset] = &[("tiny", include_str!("../configs/linear_rnn/tiny.toml"))];
 
@@ -314,7 +321,7 @@ mod tests {
 
     #[test]
     fn every_shipped_preset_resolves() {
-        for (kind, presets) in [("flowm", FLOWM), ("linear_rnn", LINEAR_RNN)] {
+        for (kind, presets) in [("flowm", FLOWM), ("flowm3d", FLOWM3D), ("linear_rnn", LINEAR_RNN)] {
             for (preset, _) in presets {
                 let layers = Layers { preset: Some((*preset).to_owned()), ..Layers::default() };
                 resolve(&layers, kind, presets).unwrap_or_else(|e| panic!("{kind} {preset}: {e}"));

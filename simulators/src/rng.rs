@@ -83,6 +83,8 @@ pub enum Purpose {
     Critics = 10,
     /// Textures that we draw ourselves; index = surface and layer.
     Textures = 11,
+    /// What a world model's loss leaves to chance; index = update.
+    Loss = 12,
 }
 
 /// Bits of a stream number that hold the index; the purpose sits above them.

@@ -1,27 +1,51 @@
-//! Seconds of one training update: loss, gradients, Adam. FloWM in both precisions, and the linear RNN.
+//! Seconds of one training update: loss, gradients, Adam. FloWM in both precisions, the linear RNN, and FloWM 3D.
 //!
 //! `cargo bench -p world_models`; one element is one predicted or seen frame, so criterion prints frames a second too.
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use rand::RngExt;
 use simulators::rng::{Purpose, Seed, stream};
-use tch::{Device, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 use world_models::adam::{Adam, AdamConfig};
 use world_models::belief::Clip;
+use world_models::clips::Actions;
 use world_models::flowm::{FlowmConfig, Precision};
+use world_models::flowm3d::{Flowm3dConfig, Mixing};
 use world_models::linear_rnn::LinearRnnConfig;
 use world_models::registry::WorldModelConfig;
 
 /// Frames of noise and random moves: the cost does not depend on what is shown.
-fn noise(batch: i64, context: i64, horizon: i64, window: i64) -> Clip {
+fn noise(config: &WorldModelConfig, [batch, context, horizon]: [i64; 3]) -> Clip {
     let mut rng = stream(Seed(0), Purpose::World, 0);
-    let steps = context + horizon;
-    let frames: Vec<f32> = (0..batch * steps * window * window).map(|_| rng.random()).collect();
-    let actions: Vec<f32> = (0..batch * steps * 2).map(|_| f32::from(rng.random_range(-10i8..=10))).collect();
-    Clip {
-        frames: Tensor::from_slice(&frames).view([batch, steps, 1, window, window]),
-        actions: Tensor::from_slice(&actions).view([batch, steps, 2]),
-        context,
+    let (steps, [window, colours]) = (context + horizon, config.frame());
+    let frames: Vec<f32> = (0..batch * steps * colours * window * window).map(|_| rng.random()).collect();
+    let actions = match config.actions() {
+        Actions::Vector(n) => {
+            let moves: Vec<f32> = (0..batch * steps * n).map(|_| f32::from(rng.random_range(-10i8..=10))).collect();
+            Tensor::from_slice(&moves).view([batch, steps, n])
+        }
+        Actions::Choice(n) => {
+            let choices: Vec<i64> = (0..batch * steps).map(|_| rng.random_range(0..n)).collect();
+            Tensor::from_slice(&choices).view([batch, steps]).one_hot(n).to_kind(Kind::Float)
+        }
+    };
+    Clip { frames: Tensor::from_slice(&frames).view([batch, steps, colours, window, window]), actions, context }
+}
+
+/// What `configs/flowm3d/small.toml` says, of frames of 64 x 64.
+fn flowm3d() -> Flowm3dConfig {
+    Flowm3dConfig {
+        window: 64,
+        patch: 8,
+        map_side: 31,
+        hidden: 128,
+        heads: 2,
+        encoder_depth: 3,
+        decoder_depth: 3,
+        mixing: Mixing::Corrected,
+        precision: Precision::Bf16,
+        recompute: false,
+        ..Default::default()
     }
 }
 
@@ -31,15 +55,18 @@ fn updates(c: &mut Criterion) {
         ("flowm_bf16", flowm(Precision::Bf16)),
         ("flowm_f32", flowm(Precision::F32)),
         ("linear_rnn", WorldModelConfig::LinearRnn(LinearRnnConfig::default())),
+        ("flowm3d_small", WorldModelConfig::Flowm3d(flowm3d())),
     ];
     let mut group = c.benchmark_group("train_step");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for (name, config) in models {
-        for [batch, context, horizon] in [[2, 10, 10], [8, 50, 20]] {
+        let longer = if matches!(config, WorldModelConfig::Flowm3d(_)) { [8, 20, 20] } else { [8, 50, 20] };
+        for sizes in [[2, 10, 10], longer] {
+            let [batch, context, horizon] = sizes;
             let vs = nn::VarStore::new(Device::Cpu);
             let model = config.build(&vs.root(), Seed(0));
             let mut adam = Adam::new(&vs, AdamConfig::default());
-            let clip = noise(batch, context, horizon, 32);
+            let clip = noise(&config, sizes);
             group.throughput(Throughput::Elements((batch * clip.steps()) as u64));
             group.bench_function(BenchmarkId::new(name, format!("b{batch}_{context}_{horizon}")), |b| {
                 b.iter(|| {

@@ -25,11 +25,13 @@ pub struct AdamConfig {
     pub epsilon: f64,
     /// Gradients of a larger global norm are scaled down to it.
     pub clip_norm: f64,
+    /// The share of a weight, in learning rates, that each update takes away (Loshchilov & Hutter 2019).
+    pub weight_decay: f64,
 }
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: 1.0 }
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip_norm: 1.0, weight_decay: 0.0 }
     }
 }
 
@@ -42,6 +44,7 @@ impl AdamConfig {
             Limit::real("beta2", self.beta2, 0.0..1.0),
             Limit::real("epsilon", self.epsilon, 1e-30..1.0),
             Limit::real("clip_norm", self.clip_norm, 1e-30..1e30),
+            Limit::real("weight_decay", self.weight_decay, 0.0..=0.1),
         ]
     }
 }
@@ -94,7 +97,7 @@ impl Adam {
     /// One update with gradients of global norm `norm`, which must be finite.
     pub fn step(&mut self, learning_rate: f64, norm: f64) {
         self.updates += 1;
-        let AdamConfig { beta1, beta2, epsilon, clip_norm } = self.config;
+        let AdamConfig { beta1, beta2, epsilon, clip_norm, weight_decay } = self.config;
         let scale = (clip_norm / norm.max(1e-30)).min(1.0);
         let exponent = self.updates.min(i32::MAX as u64) as i32;
         let (correction1, correction2) = (1.0 - beta1.powi(exponent), 1.0 - beta2.powi(exponent));
@@ -111,6 +114,9 @@ impl Adam {
                 let gradient = parameter.grad();
                 if !gradient.defined() {
                     continue;
+                }
+                if weight_decay > 0.0 {
+                    let _ = parameter.g_mul_scalar_(1.0 - learning_rate * weight_decay);
                 }
                 let (first, second) = (&self.first[name], &self.second[name]);
                 if [&gradient, parameter, first, second].into_iter().all(is_plain) {
@@ -213,6 +219,16 @@ mod tests {
         assert!((norm - 5.0).abs() < 1e-6);
         adam.step(0.1, norm);
         assert!((x.double_value(&[0]) - 0.9).abs() < 1e-6 && (x.double_value(&[1]) + 1.9).abs() < 1e-6);
+    }
+
+    #[test]
+    fn weights_decay_in_learning_rates_whatever_their_gradient() {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let x = vs.root().var_copy("x", &Tensor::from_slice(&[4.0f32]));
+        let mut adam = Adam::new(&vs, AdamConfig { weight_decay: 0.05, ..Default::default() });
+        (&x * 0.0).sum(Kind::Float).backward();
+        adam.step(0.1, 0.0);
+        assert!((x.double_value(&[0]) - 4.0 * (1.0 - 0.005)).abs() < 1e-6);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use simulators::rng::Rng;
 use tch::Tensor;
 
 /// What a model believes about a batch of worlds: named tensors, the first dimension of each is `B`.
@@ -108,6 +109,11 @@ pub trait WorldModel: Send {
     }
     /// The training loss of a clip: a scalar whose `backward` gives the gradients.
     fn loss(&self, clip: &Clip) -> Tensor;
+    /// The loss of one update, where training leaves something to chance: drawn from `rng`, and from nothing else, so that a
+    /// resumed run draws the same.
+    fn training_loss(&self, clip: &Clip, _rng: &mut Rng) -> Tensor {
+        self.loss(clip)
+    }
 }
 
 /// Watches the context of `clip` and imagines the rest with its true actions: `[B, T - context, C, H, W]`, not clamped.

@@ -2,17 +2,48 @@
 
 use std::path::PathBuf;
 
-use envs::dataset::{Clips, Dtype, Follows, Window};
+use envs::dataset::{Clips, Dataset, Dtype, Follows, Window};
+use envs::space::Space;
 use tch::{Device, Kind, Tensor};
 
 use crate::belief::Clip;
+
+/// What an action is, to a model and in a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actions {
+    /// So many numbers.
+    Vector(i64),
+    /// One of so many choices. In a clip it is as many numbers: one where it was chosen, zero elsewhere.
+    Choice(i64),
+}
+
+/// More choices than any action space has for a model here.
+const MOST_CHOICES: i64 = 1024;
+
+impl Actions {
+    /// Those of a dataset, if it has any.
+    #[must_use]
+    pub fn of(dataset: &Dataset) -> Option<Self> {
+        let column = dataset.columns().iter().find(|column| column.name == "actions")?;
+        let numbers = column.row_len();
+        let space = dataset.description().source.spaces.get("action").cloned();
+        match space.and_then(|space| serde_json::from_value(space).ok()) {
+            Some(Space::Discrete { n })
+                if column.dtype == Dtype::I64 && numbers == 1 && (1..=MOST_CHOICES).contains(&n) =>
+            {
+                Some(Self::Choice(n))
+            }
+            _ => Some(Self::Vector(numbers as i64)),
+        }
+    }
+}
 
 /// Gathers batches of windows and turns them into clips on a device.
 pub struct ClipLoader {
     clips: Clips,
     /// `[H, W, C]`.
     frame: [i64; 3],
-    action_dim: i64,
+    actions_are: Actions,
     action_kind: Kind,
     device: Device,
     observations: Vec<u8>,
@@ -45,6 +76,20 @@ pub enum ClipError {
         step: usize,
         /// What stands there.
         value: f64,
+    },
+    /// A recorded choice that there is none of.
+    #[error("{}: episode {episode}: column `actions` is {value} at step {step}, not one of 0..{choices}", dataset.display())]
+    Choice {
+        /// The dataset.
+        dataset: PathBuf,
+        /// Number of the episode.
+        episode: u64,
+        /// Its row in the episode.
+        step: usize,
+        /// What stands there.
+        value: i64,
+        /// How many choices there are.
+        choices: i64,
     },
 }
 
@@ -91,8 +136,8 @@ impl ClipLoader {
                 return Err(ClipError::Column { column: "actions", found, expected: "i8, i16, i64 or f32" });
             }
         };
-        let action_dim = actions.row_len() as i64;
-        Ok(Self { clips, frame, action_dim, action_kind, device, observations: Vec::new(), actions: Vec::new() })
+        let actions_are = Actions::of(clips.dataset()).expect("clips have both columns");
+        Ok(Self { clips, frame, actions_are, action_kind, device, observations: Vec::new(), actions: Vec::new() })
     }
 
     /// The windows.
@@ -119,10 +164,10 @@ impl ClipLoader {
     /// The clips of `windows`.
     ///
     /// A dataset pairs an action with the observation *before* it; here an action stands with the frame it led *to*, and
-    /// the first is zero.
+    /// the first is zero. A choice becomes as many numbers as there are choices.
     ///
     /// # Errors
-    /// Naming the first action that is not finite.
+    /// Naming the first action that is not finite, or not one of the choices.
     pub fn load(&mut self, windows: &[Window], context: i64) -> Result<Clip, ClipError> {
         self.clips.batch(windows, &mut self.observations, &mut self.actions);
         self.check_actions(windows)?;
@@ -133,9 +178,11 @@ impl ClipLoader {
             .permute([0, 1, 4, 2, 3])
             .to_kind(Kind::Float)
             / 255.0;
-        let actions = Tensor::from_data_size(&self.actions, &[b, t - 1, self.action_dim], self.action_kind)
-            .to_device(self.device)
-            .to_kind(Kind::Float);
+        let actions = match self.actions_are {
+            Actions::Vector(numbers) => Tensor::from_data_size(&self.actions, &[b, t - 1, numbers], self.action_kind),
+            Actions::Choice(n) => Tensor::from_data_size(&self.actions, &[b, t - 1], self.action_kind).one_hot(n),
+        };
+        let actions = actions.to_device(self.device).to_kind(Kind::Float);
         let actions = Tensor::cat(&[&actions.zeros_like().slice(1, 0, 1, 1), &actions], 1);
         Ok(Clip { frames: frames.contiguous(), actions, context })
     }
@@ -144,11 +191,23 @@ impl ClipLoader {
     fn check_actions(&self, windows: &[Window]) -> Result<(), ClipError> {
         let dataset = self.clips.dataset();
         let column = dataset.columns().iter().find(|column| column.name == "actions").expect("clips have actions");
-        let Some((row, value)) = column.first_not_finite(&self.actions) else { return Ok(()) };
         let steps = self.clips.frames() - 1;
-        let (window, step) = (windows[row / steps], row % steps);
-        let episode = dataset.episode(window.episode).expect("a window of this dataset").number();
-        let (dataset, step) = (dataset.dir().to_owned(), window.start + step);
-        Err(ClipError::NotFinite { dataset, episode, column: "actions", step, value })
+        let place = |row: usize| {
+            let window = windows[row / steps];
+            let episode = dataset.episode(window.episode).expect("a window of this dataset").number();
+            (dataset.dir().to_owned(), episode, window.start + row % steps)
+        };
+        if let Some((row, value)) = column.first_not_finite(&self.actions) {
+            let (dataset, episode, step) = place(row);
+            return Err(ClipError::NotFinite { dataset, episode, column: "actions", step, value });
+        }
+        if let Actions::Choice(choices) = self.actions_are {
+            let values = self.actions.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
+            if let Some((row, value)) = values.enumerate().find(|(_, value)| !(0..choices).contains(value)) {
+                let (dataset, episode, step) = place(row);
+                return Err(ClipError::Choice { dataset, episode, step, value, choices });
+            }
+        }
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ pub mod dream;
 pub mod evaluate;
 pub mod flow;
 pub mod flowm;
+pub mod flowm3d;
 pub mod last_frame;
 pub mod latent;
 pub mod libtorch;
@@ -25,4 +26,5 @@ pub mod registry;
 pub mod tensorboard;
 pub mod train;
 
+mod by_hand;
 mod raw;

@@ -6,7 +6,9 @@ use simulators::rng::Seed;
 use tch::nn;
 
 use crate::belief::WorldModel;
+use crate::clips::Actions;
 use crate::flowm::{Flowm, FlowmConfig};
+use crate::flowm3d::{self, Flowm3d, Flowm3dConfig};
 use crate::linear_rnn::{LinearRnn, LinearRnnConfig};
 
 /// A model's configuration; `kind` names the model.
@@ -15,6 +17,8 @@ use crate::linear_rnn::{LinearRnn, LinearRnnConfig};
 pub enum WorldModelConfig {
     /// A map that is equivariant to motion.
     Flowm(FlowmConfig),
+    /// A map of what lies around an agent that turns, seen in perspective.
+    Flowm3d(Flowm3dConfig),
     /// A plain recurrent network, the baseline without a map.
     LinearRnn(LinearRnnConfig),
 }
@@ -25,6 +29,7 @@ impl WorldModelConfig {
     pub fn limits(&self) -> Vec<Limit> {
         match self {
             Self::Flowm(config) => config.limits(),
+            Self::Flowm3d(config) => config.limits(),
             Self::LinearRnn(config) => config.limits(),
         }
     }
@@ -34,6 +39,7 @@ impl WorldModelConfig {
     pub fn parameters(&self) -> u64 {
         match self {
             Self::Flowm(config) => config.parameters(),
+            Self::Flowm3d(config) => config.parameters(),
             Self::LinearRnn(config) => config.parameters(),
         }
     }
@@ -43,6 +49,7 @@ impl WorldModelConfig {
     pub fn build(&self, path: &nn::Path, seed: Seed) -> Box<dyn WorldModel> {
         match self {
             Self::Flowm(config) => Box::new(Flowm::new(path, config, seed)),
+            Self::Flowm3d(config) => Box::new(Flowm3d::new(path, config, seed)),
             Self::LinearRnn(config) => Box::new(LinearRnn::new(path, config, seed)),
         }
     }
@@ -52,7 +59,17 @@ impl WorldModelConfig {
     pub fn frame(&self) -> [i64; 2] {
         match self {
             Self::Flowm(config) => [config.window, config.input_channels],
+            Self::Flowm3d(config) => [config.window, config.input_channels],
             Self::LinearRnn(config) => [config.window, config.input_channels],
+        }
+    }
+
+    /// The actions that it is told.
+    #[must_use]
+    pub fn actions(&self) -> Actions {
+        match self {
+            Self::Flowm(_) | Self::LinearRnn(_) => Actions::Vector(2),
+            Self::Flowm3d(_) => Actions::Choice(flowm3d::ACTIONS),
         }
     }
 
@@ -61,6 +78,7 @@ impl WorldModelConfig {
     pub fn training_bytes(&self, batch: i64, steps: i64) -> i64 {
         match self {
             Self::Flowm(config) => config.training_bytes(batch, steps),
+            Self::Flowm3d(config) => config.training_bytes(batch, steps),
             Self::LinearRnn(config) => config.training_bytes(batch, steps),
         }
     }
@@ -70,7 +88,13 @@ impl WorldModelConfig {
 mod tests {
     use super::*;
     use crate::flowm::Cell;
+    use crate::flowm3d::Mixing;
     use tch::Device;
+
+    fn small() -> Flowm3dConfig {
+        let depths = Flowm3dConfig { encoder_depth: 2, decoder_depth: 3, ..Default::default() };
+        Flowm3dConfig { window: 12, input_channels: 2, patch: 6, map_side: 5, hidden: 12, heads: 3, ..depths }
+    }
 
     #[test]
     fn parameters_are_counted_without_building_the_model() {
@@ -78,6 +102,9 @@ mod tests {
         for config in [
             WorldModelConfig::Flowm(FlowmConfig { hidden: 4, input_channels: 3, ..Default::default() }),
             WorldModelConfig::Flowm(concat),
+            WorldModelConfig::Flowm3d(small()),
+            WorldModelConfig::Flowm3d(Flowm3dConfig { velocity_channels: false, self_motion: false, ..small() }),
+            WorldModelConfig::Flowm3d(Flowm3dConfig { mixing: Mixing::None, mlp_ratio: 3, ..small() }),
             WorldModelConfig::LinearRnn(LinearRnnConfig { hidden: 6, window: 5, ..Default::default() }),
             WorldModelConfig::LinearRnn(LinearRnnConfig { hidden: 3, window: 4, input_channels: 2, actions: false }),
         ] {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use envs::storage::{Failed, Storage, create_folders};
 use serde::{Deserialize, Serialize};
 use simulators::limits::{self, Limit, OutOfRange};
-use simulators::rng::Seed;
+use simulators::rng::{Purpose, Seed, stream};
 use tch::{Device, nn};
 
 use crate::adam::{Adam, AdamConfig};
@@ -379,7 +379,7 @@ pub fn train_model(
         let windows = loader.clips().draws(progress.draws, train.batch_size);
         let clip = loader.load(&windows, train.context)?;
         adam.zero_grad();
-        let loss = loaded.model.loss(&clip);
+        let loss = loaded.model.training_loss(&clip, &mut stream(config.seed, Purpose::Loss, progress.update));
         loss.backward();
         let (loss, norm) = (loss.double_value(&[]), adam.gradient_norm());
         if loss.is_finite() && norm.is_finite() {

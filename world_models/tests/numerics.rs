@@ -179,6 +179,7 @@ fn run_from(folder: &Path, config: &RunConfig, data: &Path, fault: Fault, at: Ra
 fn weight_at_fault(config: &RunConfig) -> &'static str {
     match config.model {
         WorldModelConfig::Flowm(_) => "cell.conv_h.weight",
+        WorldModelConfig::Flowm3d(_) => "map_processor.norm.weight",
         WorldModelConfig::LinearRnn(_) => "remember.weight",
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use simulators::rng::Seed;
 use tch::{Device, nn};
 use world_models::flowm::{Cell, FlowmConfig};
+use world_models::flowm3d::Flowm3dConfig;
 use world_models::linear_rnn::LinearRnnConfig;
 use world_models::registry::WorldModelConfig;
 
@@ -40,6 +41,16 @@ fn velocities_share_their_weights() {
 fn flowm_told_the_action_in_colour_with_a_deeper_decoder() {
     let config = FlowmConfig { cell: Cell::ActionConcat, input_channels: 3, decoder_layers: 2, ..published() };
     insta::assert_debug_snapshot!(schema(&WorldModelConfig::Flowm(config)).0);
+}
+
+#[test]
+fn flowm3d_has_the_names_and_the_size_of_the_published_checkpoints() {
+    let published = WorldModelConfig::Flowm3d(Flowm3dConfig::default());
+    let (schema, numbers) = schema(&published);
+    assert_eq!(numbers as u64, published.parameters());
+    // The released checkpoint of 154.3 MB is these and two moments of each.
+    assert_eq!(numbers, 12_830_976);
+    insta::assert_debug_snapshot!(schema);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use simulators::limits::Limit;
 use simulators::rng::Seed;
 use tch::{Kind, Tensor, nn};
 use world_models::belief::WorldModel;
+use world_models::clips::Actions;
 use world_models::dream::ActionScale;
 use world_models::last_frame::LastFrame;
 use world_models::registry::WorldModelConfig;
@@ -74,6 +75,14 @@ impl Mind {
         (bytes && taken == shown).then_some(shown)
     }
 
+    /// Whether actions of an env are what the belief is told of.
+    fn is_told(&self, spec: &EnvSpec) -> bool {
+        match self {
+            Self::LastFrame => true,
+            Self::Learned { model } => model.actions() == Actions::Vector(spec.action.size() as i64),
+        }
+    }
+
     /// About how many bytes a belief takes, where a frame has `inputs` numbers.
     pub(crate) fn belief_bytes(&self, inputs: u64) -> u64 {
         match self {
@@ -99,7 +108,7 @@ fn scale(spec: &EnvSpec) -> Option<ActionScale> {
 /// # Errors
 /// An env that does not show the pictures that this belief is made of, or takes no vector.
 pub(crate) fn senses(mind: &Mind, spec: &EnvSpec) -> Result<([i64; 2], ActionScale), EnvError> {
-    let senses = mind.frame(spec).zip(scale(spec));
+    let senses = mind.frame(spec).zip(scale(spec)).filter(|_| mind.is_told(spec));
     senses.ok_or_else(|| EnvError::NoPictures {
         env: spec.id.clone(),
         expected: match mind {

@@ -7,13 +7,14 @@ use anyhow::{Error, Result};
 use envs::dataset::{ColumnSpec, Dataset, Dtype};
 use toml::{Table, Value};
 use world_models::checkpoint::Checkpoint;
+use world_models::clips::Actions;
 use world_models::libtorch::{CUDA_ADVICE, Device, DeviceError};
 use world_models::registry::WorldModelConfig;
 use world_models::train::{Loaded, RunConfig};
 
 use crate::cli::TrainArgs;
 use crate::failure::{Difference, Usage};
-use crate::run_config::{self, DREAM, FLOWM, Fault, LINEAR_RNN, Layered, PWM, Preset, SHAC};
+use crate::run_config::{self, DREAM, FLOWM, FLOWM3D, Fault, LINEAR_RNN, Layered, PWM, Preset, SHAC};
 use crate::run_dir::{RunDir, differences};
 use crate::terminal::bytes;
 
@@ -21,11 +22,9 @@ use crate::terminal::bytes;
 const MAY_CHANGE: [&str; 5] =
     ["train.log_every", "train.checkpoint_every", "train.keep_checkpoints", "train.nonfinite_limit", "train.device"];
 /// The models, and the presets of each.
-const MODELS: [(&str, &[Preset]); 2] = [("flowm", FLOWM), ("linear_rnn", LINEAR_RNN)];
+const MODELS: [(&str, &[Preset]); 3] = [("flowm", FLOWM), ("flowm3d", FLOWM3D), ("linear_rnn", LINEAR_RNN)];
 /// Ways to train a policy, and the presets of each.
 pub const TRAINERS: [(&str, &[Preset]); 3] = [("shac", SHAC), ("pwm", PWM), ("dream", DREAM)];
-/// Numbers of an action that models take, `(dx, dy)`.
-const ACTION: usize = 2;
 
 /// A configuration, and where each of its fields was given.
 pub struct Asked {
@@ -259,10 +258,18 @@ pub fn check_columns(model: &WorldModelConfig, dataset: &Dataset, frames: impl F
     if observations.shape != [side, side, channels] {
         return Err(frames(observations).into());
     }
-    if actions.row_len() != ACTION {
-        let found = format!("{} (shape {:?})", actions.row_len(), actions.shape);
-        let problem = format!("the model takes actions of {ACTION} numbers (dx, dy), those of {path} have {found}");
-        return Err(refused(problem).allowed(ACTION.to_string()).into());
+    let (taken, recorded) = (model.actions(), Actions::of(dataset));
+    if recorded != Some(taken) {
+        let found = match recorded {
+            Some(Actions::Choice(n)) => format!("one of {n}"),
+            _ => format!("{} (shape {:?})", actions.row_len(), actions.shape),
+        };
+        let (takes, allowed) = match taken {
+            Actions::Vector(n) => (format!("actions of {n} numbers (dx, dy)"), n),
+            Actions::Choice(n) => (format!("actions that are one of {n} choices"), n),
+        };
+        let problem = format!("the model takes {takes}, those of {path} have {found}");
+        return Err(refused(problem).allowed(allowed.to_string()).into());
     }
     Ok(())
 }

@@ -14,7 +14,7 @@
 use rayon::prelude::*;
 use tch::Tensor;
 
-use crate::raw::{Element, slice, slice_mut};
+use crate::raw::{Element, for_every_cpu, slice, slice_mut};
 
 /// The sizes a kernel needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,34 +70,6 @@ impl Geometry {
         let c = self.features;
         [(origin[1] * c, 0, first * c), (0, first * c, (self.window - first) * c)]
     }
-}
-
-/// Compiles `$name` three times (AVX-512, AVX2, portable) and picks one at run time. All three do the same operations in
-/// the same order on each element, so they give the same bits.
-macro_rules! for_every_cpu {
-    ($name:ident, $inner:ident, ($($arg:ident: $ty:ty),* $(,)?)) => {
-        fn $name<T: Element>($($arg: $ty),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-                fn avx512<T: Element>($($arg: $ty),*) { $inner::<T>($($arg),*) }
-                #[target_feature(enable = "avx2")]
-                fn avx2<T: Element>($($arg: $ty),*) { $inner::<T>($($arg),*) }
-                if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512dq") {
-                    // SAFETY: the features were just detected.
-                    #[expect(unsafe_code, reason = "calling code compiled for a detected CPU feature")]
-                    return unsafe { avx512::<T>($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the feature was just detected.
-                    #[expect(unsafe_code, reason = "calling code compiled for a detected CPU feature")]
-                    return unsafe { avx2::<T>($($arg),*) };
-                }
-            }
-            $inner::<T>($($arg),*);
-        }
-    };
 }
 
 /// `next = pad(relu(pre + write(seen)))`.

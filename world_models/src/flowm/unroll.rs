@@ -16,6 +16,7 @@ use super::kernels::{Origin, ReadGradient, advance, read, reverse};
 use super::model::{Flowm, circular_conv, decode};
 use super::weight_gradient::WeightGradient;
 use crate::belief::Clip;
+use crate::by_hand::{carry, inject};
 use crate::raw::Element;
 
 /// Maps kept between updates, so that their memory is touched for the first time only once.
@@ -51,12 +52,6 @@ struct Predicted {
 /// A leaf to differentiate with respect to.
 fn leaf(x: &Tensor) -> Tensor {
     x.detach().set_requires_grad(true)
-}
-
-/// A scalar whose backward pass hands `gradient` to `x`. (A `dot` would do; for `bf16` it is a matrix product of one row,
-/// ten times slower than this.)
-fn inject(x: &Tensor, gradient: &Tensor) -> Tensor {
-    (x * gradient).sum(x.kind())
 }
 
 /// `[N, W+2, W+2, I]` with halo, `[O, I, 3, 3]` -> `[N, W, W, O]`; no graph.
@@ -154,7 +149,7 @@ impl<'a, T: Element> Pass<'a, T> {
         }
         let loss = predicted.iter().map(|p| p.loss.detach()).reduce(|a, b| a + b).expect("at least one prediction");
         let gradients = self.reverse_all(&maps[..writes], &seen, predicted, paper);
-        carry(&loss, &self.weights(), &gradients)
+        carry(&loss, &self.weights(), &gradients.0)
     }
 
     /// The model's own weights, in the order of [`Gradients`].
@@ -257,36 +252,5 @@ impl Gradients {
     }
     fn add(&mut self, i: usize, gradient: &Tensor) {
         let _ = self.0[i].g_add_(gradient);
-    }
-}
-
-/// A scalar equal to `loss` whose backward pass gives `gradients` to `weights`. Its value is set: a sum with the weights in it
-/// would be a NaN where only a gradient is infinite.
-fn carry(loss: &Tensor, weights: &[&Tensor], gradients: &Gradients) -> Tensor {
-    let mut carrier = weights
-        .iter()
-        .zip(&gradients.0)
-        .map(|(weight, gradient)| (*weight * gradient).sum(Kind::Float))
-        .reduce(|a, b| a + b)
-        .expect("a model has weights");
-    carrier.set_data(loss);
-    carrier
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gradient_that_is_not_finite_is_carried_beside_a_loss_that_is() {
-        let weight = Tensor::from_slice(&[2.0f32, -3.0, 0.0]).set_requires_grad(true);
-        let given = [5.0, f32::INFINITY, f32::NAN];
-        let mut gradients = Gradients::zeros(&[&weight]);
-        gradients.add(0, &Tensor::from_slice(&given));
-        let loss = carry(&Tensor::from(0.25f32), &[&weight], &gradients);
-        assert_eq!(loss.double_value(&[]).to_bits(), 0.25f64.to_bits());
-        loss.backward();
-        let found: Vec<f32> = Vec::try_from(weight.grad()).expect("three numbers");
-        assert_eq!(found.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), given.map(f32::to_bits));
     }
 }

@@ -1,0 +1,136 @@
+//! A whole clip forwards and backwards: FloWM 3D's training step.
+//!
+//! The map goes by hand. Moving it is a permutation, whose adjoint is its inverse; only the cells in view take part in attention,
+//! and the gradient of all others passes a step by as the map does. So autograd sees a graph for each step, of the cells in view
+//! and the frame, and the graphs are run backwards one after another. What a step's graph keeps can be kept for all steps, or,
+//! where `recompute` is set, made again from the map before it.
+
+use rand::RngExt;
+use simulators::rng::Rng;
+use tch::{Kind, Tensor};
+
+use super::model::Flowm3d;
+use crate::belief::{Clip, WorldModel};
+use crate::by_hand::{carry, inject};
+
+/// Which steps of a clip write the true frame in place of the predicted one: one draw for each predicted step.
+pub fn forced(probability: f64, clip: &Clip, rng: &mut Rng) -> Vec<bool> {
+    (0..clip.steps()).map(|t| t >= clip.context && rng.random_bool(probability)).collect()
+}
+
+/// Mean squared error of the predicted frames (of the paper, and its code); its `backward` gives the gradients of all weights, which
+/// were computed on the way. `forced` says of each step whether the true frame is written.
+///
+/// # Panics
+/// If the clip does not fit the configuration, or has no frame to see or none to predict.
+pub fn loss(model: &Flowm3d, clip: &Clip, forced: &[bool]) -> Tensor {
+    assert!(clip.context >= 1 && clip.steps() > clip.context, "a clip has frames to see and frames to predict");
+    let pass = Pass { model, clip, forced };
+    let mut maps = vec![model.start(clip.batch()).part(super::part::MAP).shallow_clone()];
+    let mut looks = Vec::new();
+    let mut total = Tensor::zeros([], (Kind::Float, clip.frames.device()));
+    for t in 0..clip.steps() {
+        let mixed = model.advanced(&maps[t as usize], &clip.action(t));
+        let look = if model.config.recompute { tch::no_grad(|| pass.look(&mixed, t)) } else { pass.look(&mixed, t) };
+        if let Some(loss) = &look.loss {
+            total += loss.detach();
+        }
+        if let Some(written) = &look.written {
+            maps.push(model.with_seen(&mixed, &written.detach()));
+        }
+        if !model.config.recompute {
+            looks.push(look);
+        }
+    }
+    let weights = pass.weights();
+    let mut gradients: Vec<Tensor> = weights.iter().map(|weight| weight.detach().zeros_like()).collect();
+    let mut after = None;
+    for t in (0..clip.steps()).rev() {
+        let map = &maps[t as usize];
+        let look = looks.pop().unwrap_or_else(|| pass.look(&model.advanced(map, &clip.action(t)), t));
+        after = Some(pass.back(&look, map, t, after, &mut gradients));
+        maps.truncate(t as usize);
+    }
+    carry(&total, &weights, &gradients)
+}
+
+struct Pass<'a> {
+    model: &'a Flowm3d,
+    clip: &'a Clip,
+    forced: &'a [bool],
+}
+
+/// What happens in view in one step, with the graph of its way back.
+struct Look {
+    /// What is in view before anything is written, a leaf.
+    cells: Tensor,
+    /// This step's share of the loss, if it predicts.
+    loss: Option<Tensor>,
+    /// What is in view then, if that is ever asked for.
+    written: Option<Tensor>,
+}
+
+fn leaf(x: &Tensor) -> Tensor {
+    x.detach().set_requires_grad(true)
+}
+
+impl Pass<'_> {
+    /// Of writing, drawing, mixing, in this order.
+    fn weights(&self) -> Vec<&Tensor> {
+        let model = self.model;
+        model.writing_weights().iter().chain(model.drawing_weights()).chain(&model.mixing).collect()
+    }
+
+    /// Step `t`, from the map on that is before looking.
+    fn look(&self, mixed: &Tensor, t: i64) -> Look {
+        let (model, clip, frame) = (self.model, self.clip, self.clip.frame(t));
+        let cells = leaf(&model.seen(mixed));
+        let drawn = (t >= clip.context).then(|| model.drawn(&cells));
+        let predicted = (clip.steps() - clip.context) as f64;
+        let loss = drawn.as_ref().map(|drawn| drawn.mse_loss(&frame, tch::Reduction::Mean) / predicted);
+        // What is predicted last is never written.
+        let written = (t + 1 < clip.steps()).then(|| {
+            let shown = drawn.filter(|_| !self.forced[t as usize]).unwrap_or(frame);
+            model.written(&cells, &shown, &clip.action(t))
+        });
+        Look { cells, loss, written }
+    }
+
+    /// Back through step `t`, which began with `map`: takes the gradient of the map after it, if there is one, adds to the
+    /// gradients of the weights, gives that of `map`.
+    fn back(&self, look: &Look, map: &Tensor, t: i64, after: Option<Tensor>, gradients: &mut [Tensor]) -> Tensor {
+        let model = self.model;
+        let injected =
+            look.written.as_ref().zip(after.as_ref()).map(|(written, after)| inject(written, &model.seen(after)));
+        let (writes, draws) = (injected.is_some(), look.loss.is_some());
+        let root = [look.loss.as_ref().map(Tensor::shallow_clone), injected].into_iter().flatten().reduce(|a, b| a + b);
+        let root = root.expect("a step writes or predicts");
+        let (writing, drawing) = (model.writing_weights(), model.drawing_weights());
+        let mut inputs = vec![&look.cells];
+        let mut places = Vec::new();
+        if writes {
+            inputs.extend(writing);
+            places.extend(0..writing.len());
+        }
+        if draws {
+            inputs.extend(drawing);
+            places.extend(writing.len()..writing.len() + drawing.len());
+        }
+        let mut found = Tensor::run_backward(&[root], &inputs, false, false).into_iter();
+        let cells = found.next().expect("a gradient for each input");
+        let mut add = |place: usize, gradient: &Tensor| {
+            let _ = gradients[place].g_add_(gradient);
+        };
+        for (place, gradient) in places.into_iter().zip(found) {
+            add(place, &gradient);
+        }
+        // Out of view, the map was not changed.
+        let around = after.unwrap_or_else(|| map.zeros_like());
+        let mixed = model.with_seen(&around, &cells);
+        let (before, mixing) = model.advanced_back(map, &self.clip.action(t), &mixed);
+        if let Some(mixing) = mixing {
+            add(writing.len() + drawing.len(), &mixing);
+        }
+        before
+    }
+}
