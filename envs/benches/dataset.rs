@@ -104,7 +104,7 @@ fn sampling(c: &mut Criterion) {
         let (mut observations, mut actions, mut next) = (Vec::new(), Vec::new(), 0);
         group.bench_function(BenchmarkId::from_parameter(format!("{frames}x32x32")), |b| {
             b.iter(|| {
-                clips.batch(&clips.draws(next, 32), &mut observations, &mut actions);
+                clips.batch(&clips.draws(next, 32), &mut observations, &mut actions).expect("undamaged");
                 next += 32;
                 black_box((&observations, &actions));
             });

@@ -73,7 +73,7 @@ pub struct Files {
 pub static FILES: LazyLock<Files> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
-    let request = Request { episodes: 7, episodes_per_shard: Some(3) };
+    let request = Request { episodes: 7, episodes_per_shard: Some(3), codec: None };
     collect(&Toy, dir.path(), request, control).expect("the toy can be recorded");
     let read = |name: &str| fs::read(dir.path().join(name)).expect("it was just written");
     let description_text = read("dataset.json");
