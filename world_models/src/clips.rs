@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use envs::dataset::{Clips, Dtype, Follows, Window};
+use envs::dataset::{Clips, DatasetError, Dtype, Follows, Window};
 use tch::{Device, Kind, Tensor};
 
 use crate::belief::Clip;
@@ -22,6 +22,9 @@ pub struct ClipLoader {
 /// A dataset that no model here can take.
 #[derive(Debug, thiserror::Error)]
 pub enum ClipError {
+    /// Its rows cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
     /// A column of another kind.
     #[error("column `{column}` is {found}, a world model takes {expected}")]
     Column {
@@ -122,9 +125,9 @@ impl ClipLoader {
     /// the first is zero.
     ///
     /// # Errors
-    /// Naming the first action that is not finite.
+    /// Naming the first action that is not finite, or rows that are packed and damaged.
     pub fn load(&mut self, windows: &[Window], context: i64) -> Result<Clip, ClipError> {
-        self.clips.batch(windows, &mut self.observations, &mut self.actions);
+        self.clips.batch(windows, &mut self.observations, &mut self.actions)?;
         self.check_actions(windows)?;
         let (b, t) = (windows.len() as i64, self.clips.frames() as i64);
         let [height, width, colours] = self.frame;

@@ -347,7 +347,7 @@ impl<'a> Episode<'a> {
         match self.dataset.description.schema().block_rows(column) {
             None => out.copy_from_slice(&self.raw(column)[rows.start * row_bytes..rows.end * row_bytes]),
             Some(block_rows) => {
-                self.unpack(unpacker, column, block_rows, rows, out).map_err(|reason| self.damaged(column, reason))?
+                self.unpack(unpacker, column, block_rows, rows, out).map_err(|reason| self.damaged(column, reason))?;
             }
         }
         Ok(())

@@ -5,14 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use envs::dataset::{Clips, Dataset, Description, Entry, Manifest, repair, verify};
+use envs::dataset::{Clips, Codec, Dataset, Description, Entry, Manifest, Zstd, repair, verify};
 use envs::storage::Disk;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use simulators::rng::Seed;
 use tempfile::TempDir;
 
-use crate::toy::{Toy, undisturbed};
+use crate::toy::{Toy, collect_toy, undisturbed};
 
 /// A good dataset.
 static FILES: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| undisturbed(&Toy::varied(), 10));
@@ -217,6 +217,29 @@ fn frames_of_anything_but_their_rows_are_refused() {
         let repaired = repair(&Disk, dir.path(), true).unwrap();
         assert_eq!(repaired.files[0].kept, [[4, 7]], "{name}: {repaired:?}");
     }
+}
+
+#[test]
+fn an_episode_larger_than_any_is_refused_and_its_rows_are_not_made_room_for() {
+    // Seventy-one frames, each a block. Then somebody says that each has 64 MiB.
+    let dir = tempfile::tempdir().unwrap();
+    let codec = Codec::Zstd(Zstd { level: 1, block_bytes: 1 });
+    collect_toy(&Toy { codec, ..Toy::fixed(70) }, dir.path(), 1).unwrap();
+    let path = dir.path().join("dataset.json");
+    let mut description: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    description.as_object_mut().unwrap().remove("check");
+    description["columns"][0]["shape"] = json!([8192, 8192, 1]);
+    fs::write(&path, description.to_string()).unwrap();
+    let dataset = Dataset::open(dir.path()).unwrap();
+    let episode = dataset.episode(0).unwrap();
+    let text = episode.bytes(0).unwrap_err().to_string();
+    assert!(text.contains("71 rows are more than the 4294967296 bytes that an episode may have"), "{text}");
+    let text = episode.read(0, 0..1, &mut vec![0; 8192 * 8192]).unwrap_err().to_string();
+    assert!(text.contains("block 0: it claims 16 bytes of rows, there are 67108864"), "{text}");
+    description["columns"][0]["shape"] = json!([8192, 8193, 1]);
+    fs::write(&path, description.to_string()).unwrap();
+    let text = Dataset::open(dir.path()).err().unwrap().to_string();
+    assert!(text.contains("zstd packs rows of at most 67108864 bytes, not 67117056"), "{text}");
 }
 
 #[test]

@@ -121,7 +121,9 @@ impl Good {
 
 fn write(files: &BTreeMap<String, Vec<u8>>, dir: &Path) {
     fs::create_dir(dir.join("shards")).unwrap();
-    files.iter().for_each(|(name, bytes)| fs::write(dir.join(name), bytes).unwrap());
+    for (name, bytes) in files {
+        fs::write(dir.join(name), bytes).unwrap();
+    }
 }
 
 /// Where the tensor `name` lies in a shard file.
@@ -142,12 +144,10 @@ fn whole_in(good: &Good, file: &[u8], kept: usize, first: usize) -> Vec<u64> {
             // Blocks of three rows each.
             let blocks = |episodes: usize| lengths[..episodes].iter().map(|&t| spec.follows.rows(t).div_ceil(3)).sum();
             let (table, frames) = (place(file, "observations.blocks"), place(file, "observations.zstd"));
-            let end = |blocks: usize| match blocks {
-                0 => frames.start,
-                _ => {
-                    let line = file[table.start + (blocks - 1) * 16..].first_chunk().unwrap();
-                    frames.start + u64::from_le_bytes(*line) as usize
-                }
+            let end = |blocks: usize| {
+                let line = table.start + blocks * 16;
+                let before = (blocks > 0).then(|| u64::from_le_bytes(*file[line - 16..].first_chunk().unwrap()));
+                frames.start + before.unwrap_or(0) as usize
             };
             return end(blocks(episode))..end(blocks(episode + 1));
         }
