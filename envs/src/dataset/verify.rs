@@ -183,9 +183,16 @@ pub fn damage_of_shard(file: &[u8], entry: &Entry, description: &Description, fu
 fn locate(file: &[u8], entry: &Entry, schema: Schema<'_>, extent: &Extent) -> Vec<Damage> {
     let unknown = || vec![Damage::of_shard(entry, None, None, "its hash is not the committed one")];
     // The places come from the manifest, not from the header, which may be what is damaged.
-    let Some((places, header)) = Places::expected(file, schema, extent, entry.episodes[0]) else { return unknown() };
-    if Some(places.bytes) != file.len().checked_sub(header) {
+    let Some((mut places, header)) = Places::expected(file, schema, extent, entry.episodes[0]) else {
         return unknown();
+    };
+    if header + places.bytes != file.len() {
+        // Nothing is left that says where frames lie: they count as lost, and all else is looked at.
+        let Some(front) = Places::new(schema, extent, &vec![0; schema.columns.len()]) else { return unknown() };
+        if schema.packed().next().is_none() || header + front.bytes > file.len() {
+            return unknown();
+        }
+        places = front;
     }
     let header = places.header(schema, entry.episodes[0]);
     let (found_header, data) = file.split_at(header.len());
