@@ -109,6 +109,15 @@ pub enum TruthArg {
     Full,
 }
 
+/// How pictures lie on the disk.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum CodecArg {
+    /// As they are in memory: mapped, not read.
+    Raw,
+    /// Compressed without loss.
+    Zstd,
+}
+
 /// `mindseye collect`
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -116,6 +125,7 @@ pub enum TruthArg {
   mindseye collect mnist-world --preset tiny --episodes 2000 --out data/tiny
   mindseye collect mnist-world --mnist DIR --split train --episodes 20000 --out data/real
   mindseye collect mnist-world --set horizon=150 --seed 1 --episodes 500 --out data/long
+  mindseye collect mnist-world --episodes 20000 --codec zstd --out data/packed
 A dataset can be recorded in parts, by several processes or machines, with the same result to the last byte:
   mindseye collect mnist-world --episodes 20000 --shard 0/2 --out data/train.parts/0
   mindseye collect mnist-world --episodes 20000 --shard 1/2 --out data/train.parts/1
@@ -143,7 +153,11 @@ pub struct CollectArgs {
     /// Ground truth to record beside what the agent sees.
     #[arg(long, value_enum, default_value_t = TruthArg::Full)]
     pub truth: TruthArg,
-    /// Episodes of a shard file (as many as make 32 MiB).
+    /// How pictures are stored: what clips are drawn from fastest, or what takes least of the disk (as the environment says, raw
+    /// for most, or as the dataset already has them).
+    #[arg(long, value_enum, value_name = "CODEC")]
+    pub codec: Option<CodecArg>,
+    /// Episodes of a shard file (as many as make 32 MiB, or 256 MiB that zstd makes smaller).
     #[arg(long, value_name = "N", value_parser = whole::<u64>(1, MOST_EPISODES), allow_negative_numbers = true)]
     pub episodes_per_shard: Option<u64>,
     /// Record only part I of N (I in 0..N): every N-th shard file from the I-th on, into a directory of its own.

@@ -153,6 +153,44 @@ fn a_dataset_that_grew_is_the_one_recorded_at_once() {
 }
 
 #[test]
+fn packed_pictures_are_the_same_pictures() {
+    let place = Place::new();
+    let (data, packed) = (place.dataset(20), place.at("packed"));
+    collect(&packed, 12, &["--codec", "zstd"]);
+    let report = json(&ok(&["data", "info", &packed, "--json"]));
+    assert_eq!(report["description"]["codec"]["zstd"]["level"], 1);
+    let info = ok(&["data", "info", &packed]);
+    for part in ["codec        zstd: ", "unpacked, level 1, blocks of 3.1 MB", "per Observations, packed"] {
+        assert!(info.contains(part), "{part} in {info}");
+    }
+    assert!(ok(&["data", "info", &data]).contains("codec        raw\n"));
+    // It goes on as it was begun, whoever asks for nothing or for the same, and for nothing else.
+    collect(&packed, 16, &[]);
+    collect(&packed, 20, &["--codec", "zstd"]);
+    assert!(ok(&["data", "verify", &packed]).contains("all as committed"));
+    let bytes = |data: &str, name: &str| json(&ok(&["data", "info", data, "--json"]))[name].as_u64().unwrap();
+    assert_eq!(bytes(&packed, "row_bytes"), bytes(&data, "row_bytes"));
+    assert!(bytes(&packed, "bytes") < bytes(&data, "bytes") / 2);
+    let with =
+        |out, codec| [&["collect", "mnist-world", "--episodes", "20", "--out", out, "--codec", codec], WORLD].concat();
+    refused(&with(&data, "zstd"), &["codec: \"raw\" on disk, {\"zstd\":{"]);
+    refused(&with(&packed, "raw"), &["codec: {\"zstd\":{", "on disk, \"raw\" asked for"]);
+    refused(&with(&place.at("new"), "zip"), &["--codec", "zip", "raw, zstd"]);
+    assert!(!Path::new(&place.at("new")).exists());
+
+    let [of_raw, of_packed] = [("of_raw", &data), ("of_packed", &packed)].map(|(out, data)| {
+        let out = place.at(out);
+        ok(&train(data, &out, "train.updates=3"));
+        ok(&["eval", "memory", &out, "--data", data, "--clips", "6"]);
+        let mut report = json(&fs::read_to_string(Path::new(&out).join("memory/report.json")).unwrap());
+        report["rows"][0]["name"].take();
+        (fs::read(checkpoint(&out).join("model/model.safetensors")).unwrap(), report)
+    });
+    assert!(of_raw.0 == of_packed.0, "the same clips make the same weights");
+    assert!(of_raw.1["rows"] == of_packed.1["rows"], "and these remember the same");
+}
+
+#[test]
 fn damage_is_found() {
     let place = Place::new();
     let data = place.dataset(3);

@@ -422,11 +422,11 @@ impl Learner for Pwm {
                 continue;
             }
             let (observations, actions) = (episode.column::<f32>("observations")?, episode.column::<f32>("actions")?);
-            self.replay.keep(observations, actions.to_vec(), rewards.to_vec());
+            self.replay.keep(&observations, actions.to_vec(), rewards.to_vec());
             let columns = [(&mut self.state.rewards, rewards), (&mut self.state.observations, observations)];
             for (moments, column) in columns {
                 if let Some(moments) = moments {
-                    moments.update(column);
+                    moments.update(&column);
                 }
             }
         }

@@ -364,7 +364,7 @@ fn a_float_column_takes_only_finite_numbers_and_the_writer_says_where_it_did_not
             let source = Poisoned { column, row, value };
             let folder = tempfile::tempdir().unwrap();
             let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
-            let request = Request { episodes: EPISODES, episodes_per_shard: Some(3) };
+            let request = Request { episodes: EPISODES, episodes_per_shard: Some(3), codec: None };
             let error = collect(&source, folder.path(), request, control).unwrap_err();
             let message = error.to_string();
             assert!(message.starts_with("episode 7 of seed 3 could not be recorded: column "), "{message}");

@@ -8,7 +8,7 @@ use envs::batch::StepBatch;
 use envs::vector::Reset;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use mindseye_fuzz::{FILES, batch};
+use mindseye_fuzz::{FILES, PACKED, batch};
 
 fn seed(target: &str, name: &str, bytes: &[u8]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -39,6 +39,11 @@ fn dataset() {
     for (index, (_, bytes)) in FILES.shards.iter().enumerate() {
         seed("shard", &index.to_string(), &[&[index as u8], bytes.as_slice()].concat());
         seed("dataset", &format!("shard-{index}"), &[&[2 + index as u8], bytes.as_slice()].concat());
+    }
+    // Those of the packed one are chosen by the upper half of the numbers, whose remainders by three are others.
+    for (index, (_, bytes)) in PACKED.shards.iter().enumerate() {
+        seed("shard", &format!("packed-{index}"), &[&[129 + index as u8], bytes.as_slice()].concat());
+        seed("dataset", &format!("packed-{index}"), &[&[130 + index as u8], bytes.as_slice()].concat());
     }
 }
 

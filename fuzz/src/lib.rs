@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
 use envs::dataset::{
-    ColumnSpec, Control, DatasetHeader, Description, Dtype, EpisodeBuffer, EpisodeSource, Length, Manifest, Request,
-    collect,
+    Codec, ColumnSpec, Control, DatasetHeader, Description, Dtype, EpisodeBuffer, EpisodeSource, Length, Manifest,
+    Request, Zstd, collect,
 };
 use envs::registry::find;
 use envs::vector::{BatchEnv, VectorConfig};
@@ -70,20 +70,29 @@ pub struct Files {
     pub shards: Vec<(String, Vec<u8>)>,
 }
 
-pub static FILES: LazyLock<Files> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
-    let request = Request { episodes: 7, episodes_per_shard: Some(3) };
-    collect(&Toy, dir.path(), request, control).expect("the toy can be recorded");
-    let read = |name: &str| fs::read(dir.path().join(name)).expect("it was just written");
-    let description_text = read("dataset.json");
-    let description = Description::parse(&description_text, Path::new("dataset.json")).expect("it was just written");
-    let manifest_text = read("manifest.jsonl");
-    let manifest = Manifest::parse(&manifest_text, &description);
-    let shards = manifest.entries.iter().map(|entry| (entry.shard.clone(), read(&format!("shards/{}", entry.shard))));
-    let shards = shards.collect();
-    Files { description_text, description, manifest_text, manifest, shards }
-});
+pub static FILES: LazyLock<Files> = LazyLock::new(|| Files::of(Codec::Raw));
+
+/// The same with its frames packed, two in a block.
+pub static PACKED: LazyLock<Files> = LazyLock::new(|| Files::of(Codec::Zstd(Zstd { level: 1, block_bytes: 8 })));
+
+impl Files {
+    fn of(codec: Codec) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
+        let request = Request { episodes: 7, episodes_per_shard: Some(3), codec: Some(codec) };
+        collect(&Toy, dir.path(), request, control).expect("the toy can be recorded");
+        let read = |name: &str| fs::read(dir.path().join(name)).expect("it was just written");
+        let description_text = read("dataset.json");
+        let description =
+            Description::parse(&description_text, Path::new("dataset.json")).expect("it was just written");
+        let manifest_text = read("manifest.jsonl");
+        let manifest = Manifest::parse(&manifest_text, &description);
+        let shards =
+            manifest.entries.iter().map(|entry| (entry.shard.clone(), read(&format!("shards/{}", entry.shard))));
+        let shards = shards.collect();
+        Self { description_text, description, manifest_text, manifest, shards }
+    }
+}
 
 /// A folder in memory, where the system has a place for that.
 pub fn memory_dir() -> TempDir {

@@ -10,7 +10,8 @@ use anyhow::{Error, Result};
 use envs::collect::{CollectConfig, CollectError, PlayedSource, Truth};
 use envs::coverage::CoverageError;
 use envs::dataset::{
-    Bounds, ColumnSpec, Control, Description, EpisodeSource, Manifest, Outcome, Request, ShardOf, collect_part,
+    Bounds, Codec, ColumnSpec, Control, Description, EpisodeSource, Manifest, Outcome, Request, ShardOf, Zstd,
+    collect_part,
 };
 use envs::env::EnvError;
 use envs::registry::{Entry, find};
@@ -20,7 +21,7 @@ use simulators::rng::Seed;
 use toml::Table;
 use world_models::libtorch;
 
-use crate::cli::{CollectArgs, Layers, TruthArg};
+use crate::cli::{CodecArg, CollectArgs, Layers, TruthArg};
 use crate::failure::{Stopped, Usage};
 use crate::memory::memory;
 use crate::policies;
@@ -50,7 +51,11 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
         TruthArg::State => Truth::State,
         TruthArg::Full => Truth::Full,
     };
-    let request = Request { episodes: args.episodes, episodes_per_shard: args.episodes_per_shard };
+    let codec = args.codec.map(|codec| match codec {
+        CodecArg::Raw => Codec::Raw,
+        CodecArg::Zstd => Codec::Zstd(Zstd::default()),
+    });
+    let request = Request { episodes: args.episodes, episodes_per_shard: args.episodes_per_shard, codec };
     let bounds = Bounds { part: args.shard, min_free: args.min_free.map(|size| size.0) };
     let begin = Instant::now();
     let collect_config = CollectConfig { seed: Seed(args.seed), truth };
@@ -175,16 +180,20 @@ fn source_refused(error: CollectError, layered: &Layered) -> Error {
 
 /// Refuses a dataset whose shards `free` bytes of memory cannot hold while they are recorded.
 fn check_memory(source: &dyn EpisodeSource, request: Request, layered: &Layered, free: u64) -> Result<()> {
-    let steps = source.length().longest();
+    let (steps, codec) = (source.length().longest(), request.codec.unwrap_or_else(|| source.codec()));
     let rows = |column: &ColumnSpec| (column.row_bytes() as u64).saturating_mul(column.follows.rows(steps) as u64);
-    let episode = source.columns().iter().map(rows).fold(0, u64::saturating_add).max(1);
+    let (columns, sum) = (source.columns(), |sum: u64, rows: u64| sum.saturating_add(rows));
+    let episode = columns.iter().map(rows).fold(0, sum).max(1);
+    // Before they are packed, pictures lie beside the shard, an episode for each thread. Noise does not become smaller.
+    let beside = columns.iter().filter(|column| codec.packs(column)).map(rows).fold(0, sum);
+    let beside = beside.saturating_mul(rayon::current_num_threads() as u64);
     let per_shard = request.episodes_per_shard.map_or(1, |asked| asked.min(request.episodes));
-    let needed = episode.saturating_mul(per_shard).saturating_mul(SHARDS_IN_MEMORY);
+    let needed = episode.saturating_mul(per_shard).saturating_mul(SHARDS_IN_MEMORY).saturating_add(beside);
     if needed <= free {
         return Ok(());
     }
     let problem = format!("recording needs about {} of memory, {} are free", bytes(needed), bytes(free));
-    let most = free / SHARDS_IN_MEMORY / episode;
+    let most = free.saturating_sub(beside) / SHARDS_IN_MEMORY / episode;
     Err(match request.episodes_per_shard {
         Some(asked) if most > 0 => {
             Usage::argument("--episodes-per-shard", asked, problem).allowed(format!("1..={most}")).into()

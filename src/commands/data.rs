@@ -5,7 +5,7 @@ mod import;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use envs::dataset::{Damage, Dataset, Mended, Ranges, Repaired, Verdict, merge, repair, verify};
+use envs::dataset::{Codec, Damage, Dataset, Mended, Ranges, Repaired, Verdict, Zstd, merge, repair, verify};
 use envs::storage;
 
 use super::collect::watched;
@@ -48,11 +48,25 @@ fn info(dataset: &Path, json: bool) -> Result<()> {
     }
     println!("  frames       {} (episodes of {} to {} steps)", count(info.frames), info.shortest, info.longest);
     println!("  size         {} in {} shards", bytes(info.bytes), info.shards);
+    match description.codec {
+        Codec::Raw => println!("  codec        raw"),
+        Codec::Zstd(Zstd { level, block_bytes }) => {
+            let (rows, blocks) = (bytes(info.row_bytes), bytes(block_bytes as u64));
+            println!("  codec        zstd: {rows} unpacked, level {level}, blocks of {blocks}");
+        }
+    }
     println!("  seed         {}", description.source.seed);
     println!("  digest       {}", info.digest);
     println!("  columns");
     for column in &description.columns {
-        println!("    {:<18} {:<5} {:?} per {:?}", column.name, column.dtype.name(), column.shape, column.follows);
+        let packed = if description.codec.packs(column) { ", packed" } else { "" };
+        println!(
+            "    {:<18} {:<5} {:?} per {:?}{packed}",
+            column.name,
+            column.dtype.name(),
+            column.shape,
+            column.follows
+        );
     }
     println!("  configuration\n{}", indented(&run_config::as_toml(&description.source.config)?));
     Ok(())

@@ -69,9 +69,11 @@ pub fn measure(args: &MemoryArgs, threads: usize, json: bool) -> Result<()> {
     let mut loader = ClipLoader::new(clips, device)?;
     let shape = FrameShape::new(loader.frame().map(|side| side as usize));
     let mut mean = MeanFrame::new(shape.values());
+    let (observations, mut seen) = (dataset.column_index("observations")?, vec![0; context as usize * shape.values()]);
     for window in &windows {
         let episode = dataset.episode(window.episode).context("a window of this dataset")?;
-        mean.add(&episode.column::<u8>("observations")?[..context as usize * shape.values()]);
+        episode.read(observations, 0..context as usize, &mut seen)?;
+        mean.add(&seen);
     }
     let settings = MemorySettings::default();
     let mut evaluation =

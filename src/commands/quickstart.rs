@@ -75,6 +75,7 @@ fn recording(out: &Path, episodes: u64, seed: u64, set: &[&str]) -> CollectArgs 
         stochastic: false,
         seed,
         truth: TruthArg::Full,
+        codec: None,
         episodes_per_shard: None,
         shard: ShardOf::WHOLE,
         min_free: None,

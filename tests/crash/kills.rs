@@ -103,19 +103,20 @@ fn reported(err: &str) -> usize {
 }
 
 /// Kills collecting at these points, from the beginning or while it extends a dataset of `begin_with` episodes.
-fn collect_killed(env: &str, begin_with: Option<u32>, points: &[Kill]) {
+fn collect_killed(env: &str, codec: &str, begin_with: Option<u32>, points: &[Kill]) {
     const EPISODES: u32 = 12;
-    let (place, work) = (Place::new(), Work::collect(env, EPISODES));
+    let collect = |episodes| Work::collect(env, episodes).with(&["--codec", codec]);
+    let (place, work) = (Place::new(), collect(EPISODES));
     let mut whole = BTreeMap::new();
     let whole_seconds = seconds(|| whole = work.whole(&place.at("whole")));
     for (number, point) in points.iter().enumerate() {
         let out = place.at(&format!("{number}"));
         let (case, ended) = point.strike(&work, &out, whole_seconds, || {
             if let Some(episodes) = begin_with {
-                Work::collect(env, episodes).whole(&out);
+                collect(episodes).whole(&out);
             }
         });
-        let case = format!("{env}, {case}");
+        let case = format!("{env}, {codec}, {case}");
         verified(&out, &case);
         let there = committed(&out);
         let episodes: usize = there.keys().map(|name| if name.contains('-') { 1 } else { 2 }).sum();
@@ -135,9 +136,13 @@ fn collect_killed(env: &str, begin_with: Option<u32>, points: &[Kill]) {
 
 #[test]
 fn a_killed_collection_loses_nothing_and_goes_on_to_the_same_bytes() {
-    for (env, seed, from) in [("mnist-world", 1, 0), ("mnist-world-track", 2, scale(9, 0))] {
+    for (env, codec, seed, from) in [
+        ("mnist-world", "raw", 1, 0),
+        ("mnist-world-track", "raw", 2, scale(9, 0)),
+        ("mnist-world", "zstd", 5, scale(5, 0)),
+    ] {
         let points = Kill::points(&OF_COLLECT[from..], scale(0, 60), scale(2, 113), seed);
-        collect_killed(env, None, &points);
+        collect_killed(env, codec, None, &points);
     }
 }
 
@@ -145,7 +150,7 @@ fn a_killed_collection_loses_nothing_and_goes_on_to_the_same_bytes() {
 fn a_killed_extension_loses_nothing_and_goes_on_to_the_same_bytes() {
     for (env, seed) in [("mnist-world", 3), ("mnist-world-track", 4)].into_iter().take(scale(1, 2)) {
         let named = ["write~manifest:1", "sync~manifest:2", "remove_file:3"];
-        collect_killed(env, Some(5), &Kill::points(&named, scale(0, 50), scale(1, 20), seed));
+        collect_killed(env, "raw", Some(5), &Kill::points(&named, scale(0, 50), scale(1, 20), seed));
     }
 }
 

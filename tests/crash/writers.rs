@@ -79,7 +79,8 @@ fn a_reader_sees_committed_episodes_only() {
             assert!(dataset.len() >= before, "look {looks}: {} episodes, {before} before", dataset.len());
             before = dataset.len();
             for (found, truth) in dataset.episodes().zip(truth.episodes()) {
-                let same = (0..dataset.columns().len()).all(|column| found.bytes(column) == truth.bytes(column));
+                let same = (0..dataset.columns().len())
+                    .all(|column| found.bytes(column).unwrap() == truth.bytes(column).unwrap());
                 assert!(found.number() == truth.number() && same, "look {looks}: episode {}", found.number());
             }
             let report = verify(Path::new(&grows), true).unwrap();

@@ -117,6 +117,48 @@ fn episodes_take_no_memory_until_they_are_looked_at() {
     }
 }
 
+/// A dataset of which every packed block claims to be an exabyte, and is what its check says.
+#[test]
+fn no_bomb_in_a_packed_picture_goes_off() {
+    let (place, mut worst) = (Place::new(), Worst::default());
+    let (good, data) = (place.text("good"), place.text("packed"));
+    let collect = ["collect", "mnist-world", "--episodes", "4", "--preset", "tiny", "--set", "horizon=6"];
+    succeeded(&run(&[&collect[..], &["--codec", "zstd", "--out", &data]].concat()));
+    let evaluate = ["eval", "memory", &good, "--data", &data, "--clips", "4"];
+    let usual = run(&evaluate);
+    succeeded(&usual);
+
+    let shard = place.path("packed/shards/000000-4.safetensors");
+    let mut bytes = fs::read(&shard).unwrap();
+    let begin = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..begin]).unwrap();
+    let place_of = |name: &str| {
+        let offsets = header[name]["data_offsets"].as_array().unwrap();
+        offsets[0].as_u64().unwrap() as usize + begin..offsets[1].as_u64().unwrap() as usize + begin
+    };
+    let (table, frames) = (place_of("observations.blocks"), place_of("observations.zstd"));
+    let mut at = frames.start;
+    for line in table.step_by(16) {
+        let end = frames.start + u64::from_le_bytes(*bytes[line..].first_chunk().unwrap()) as usize;
+        let claim = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &(1u64 << 60).to_le_bytes()].concat();
+        bytes[at..at + claim.len()].copy_from_slice(&claim);
+        let mut check = flate2::Crc::new();
+        check.update(&bytes[at..end]);
+        bytes[line + 8..line + 16].copy_from_slice(&u64::from(check.sum()).to_le_bytes());
+        at = end;
+    }
+    fs::write(&shard, bytes).unwrap();
+    let said =
+        ["000000-4.safetensors: episode ", "column `observations`: block 0: it claims 1152921504606846976 bytes"];
+    worst.refused("blocks of 2^60 bytes", &evaluate, &said, &usual);
+    let out = place.text("out");
+    let train = ["train", "flowm", "--data", &data, "--out", &out, "--preset", "tiny", "--set", "train.updates=1"];
+    let small = ["--set", "train.context=5", "--set", "train.horizon=3"];
+    worst.refused("blocks of 2^60 bytes", &[&train[..], &small].concat(), &said, &usual);
+    let verified = run(&["data", "verify", &data]);
+    assert!(verified.code == Some(1) && verified.out.contains("episode 3, column `observations`"), "{verified:?}");
+}
+
 #[test]
 fn no_bomb_beside_a_run_goes_off() {
     let (place, mut worst) = (Place::new(), Worst::default());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use envs::dataset::{Clips, Dataset, Dtype, Follows, Window};
+use envs::dataset::{Clips, Dataset, DatasetError, Dtype, Follows, Window};
 use envs::space::Space;
 use tch::{Device, Kind, Tensor};
 
@@ -53,6 +53,9 @@ pub struct ClipLoader {
 /// A dataset that no model here can take.
 #[derive(Debug, thiserror::Error)]
 pub enum ClipError {
+    /// Its rows cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
     /// A column of another kind.
     #[error("column `{column}` is {found}, a world model takes {expected}")]
     Column {
@@ -167,9 +170,9 @@ impl ClipLoader {
     /// the first is zero. A choice becomes as many numbers as there are choices.
     ///
     /// # Errors
-    /// Naming the first action that is not finite, or not one of the choices.
+    /// Naming the first action that is not finite or not one of the choices, or rows that are packed and damaged.
     pub fn load(&mut self, windows: &[Window], context: i64) -> Result<Clip, ClipError> {
-        self.clips.batch(windows, &mut self.observations, &mut self.actions);
+        self.clips.batch(windows, &mut self.observations, &mut self.actions)?;
         self.check_actions(windows)?;
         let (b, t) = (windows.len() as i64, self.clips.frames() as i64);
         let [height, width, colours] = self.frame;

@@ -100,8 +100,10 @@ impl<'a> Witness<'a> {
         let episode = self.dataset.episode(window.episode).expect("a window of this dataset");
         let (w, digits) = (self.world.window, self.world.digits);
         let wrong = |column, problem: String| EvaluateError::Truth { episode: episode.number(), column, problem };
-        let camera = pairs(&episode, "truth.camera", 1)?;
-        let positions = pairs(&episode, "truth.positions", digits)?;
+        let camera = episode.column::<i16>("truth.camera")?;
+        let camera = pairs(&episode, "truth.camera", &camera, 1)?;
+        let positions = episode.column::<i16>("truth.positions")?;
+        let positions = pairs(&episode, "truth.positions", &positions, digits)?;
         let entity = episode.column::<u8>("truth.entity")?;
         if entity.len() != episode.frames() * w * w {
             return Err(wrong("truth.entity", format!("{} values an episode, not {w} x {w} a frame", entity.len())));
@@ -134,9 +136,14 @@ impl<'a> Witness<'a> {
     }
 }
 
-/// A column of `(x, y)` pairs, `per_row` of them in each row.
-fn pairs<'a>(episode: &Episode<'a>, column: &'static str, per_row: usize) -> Result<&'a [[i16; 2]], EvaluateError> {
-    let (pairs, rest) = episode.column::<i16>(column)?.as_chunks::<2>();
+/// The values of a column as `(x, y)` pairs, `per_row` of them in each row.
+fn pairs<'a>(
+    episode: &Episode<'_>,
+    column: &'static str,
+    values: &'a [i16],
+    per_row: usize,
+) -> Result<&'a [[i16; 2]], EvaluateError> {
+    let (pairs, rest) = values.as_chunks::<2>();
     if !rest.is_empty() || pairs.len() != episode.frames() * per_row {
         let problem = format!("{} pairs, not {per_row} a frame", pairs.len());
         return Err(EvaluateError::Truth { episode: episode.number(), column, problem });

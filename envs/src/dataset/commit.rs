@@ -35,6 +35,8 @@ pub(super) struct Journal<'a> {
     committed: BTreeMap<u64, Entry>,
     progress: Progress,
     min_free: u64,
+    /// Bytes of rows that are still to be recorded, until it is known what they will take on the disk.
+    ahead: Option<u64>,
     control: Control<'a>,
 }
 
@@ -124,20 +126,20 @@ fn store<'a>(
     min_free: u64,
 ) -> Result<Stored<'a>, DatasetError> {
     let Recorded(first, end, data) = shard;
-    let columns = &description.columns;
-    let header = data.header(columns, *first);
+    let schema = description.schema();
+    let header = data.header(schema, *first);
     let lengths = data.lengths().iter().map(|&steps| steps as u64);
     let entry = Entry {
         shard: shard_name([*first, *end], description.episodes_per_shard),
-        bytes: (header.len() + data.bytes().len()) as u64,
+        bytes: (header.len() + data.bytes()) as u64,
         episodes: [*first, *end],
         steps: lengths.clone().sum(),
         lengths: runs(lengths),
         blake3: String::new(),
-        columns: column_digests(columns, data.checks()),
+        columns: column_digests(schema.columns, data.checks()),
     };
     room::leave(storage, dir, entry.bytes, min_free)?;
-    Stored::write(storage, dir, entry, [&header[..], data.bytes()])
+    Stored::write(storage, dir, entry, std::iter::once(&header[..]).chain(data.pieces()))
 }
 
 impl<'a> Stored<'a> {
@@ -191,7 +193,29 @@ impl<'a> Journal<'a> {
         manifest.entries.iter().for_each(|entry| progress.add(entry));
         (control.progress)(progress);
         let committed = manifest.entries.iter().map(|entry| (entry.episodes[0], entry.clone())).collect();
-        Ok(Self { storage: *storage, dir, description, file, committed, progress, min_free, control })
+        Ok(Self { storage: *storage, dir, description, file, committed, progress, min_free, ahead: None, control })
+    }
+
+    /// Warns where there will be no room for shards whose rows have `bytes` bytes: at once, or, where pictures are packed, as
+    /// soon as something is committed that shows how small they become.
+    pub fn expect_rows(&mut self, bytes: u64) {
+        self.ahead = Some(bytes);
+        self.warn_if_short();
+    }
+
+    fn warn_if_short(&mut self) {
+        let (schema, Progress { episodes, frames, bytes, .. }) = (self.description.schema(), self.progress);
+        let Some(ahead) = self.ahead else { return };
+        let takes = if schema.packed().next().is_none() {
+            ahead
+        } else {
+            match schema.row_bytes(episodes, frames - episodes) {
+                None | Some(0) => return,
+                Some(rows) => (u128::from(ahead) * u128::from(bytes) / u128::from(rows)) as u64,
+            }
+        };
+        self.ahead = None;
+        room::warn_if_short(self.storage, self.dir, takes, self.min_free);
     }
 
     /// What is committed.
@@ -206,6 +230,9 @@ impl<'a> Journal<'a> {
         let replaced: Vec<u64> = self.committed.range(first..end).map(|(&first, _)| first).collect();
         replaced.iter().filter_map(|old| self.committed.remove(old)).for_each(|old| self.progress.remove(&old));
         self.progress.add(&entry);
+        let rows = self.description.schema().row_bytes(entry.count(), entry.steps).unwrap_or(0);
+        self.ahead = self.ahead.map(|ahead| ahead.saturating_sub(rows));
+        self.warn_if_short();
         self.committed.insert(first, entry);
         (self.control.progress)(self.progress);
         Ok(())

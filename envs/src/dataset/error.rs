@@ -95,6 +95,21 @@ pub enum DatasetError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The rows of an episode cannot be unpacked.
+    #[error(
+        "{}: episode {episode}, column `{column}`: {reason}; `data verify` lists all damage, `data repair` keeps what is whole",
+        path.display()
+    )]
+    Rows {
+        /// The shard file.
+        path: PathBuf,
+        /// Number of the episode.
+        episode: u64,
+        /// The column.
+        column: String,
+        /// What is wrong, and with which block.
+        reason: String,
+    },
     /// A column specification that cannot be stored.
     #[error("column `{column}`: {reason}")]
     Column {

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::codec::{Codec, tensor_names};
 use super::column::ColumnSpec;
 use super::error::{DatasetError, Difference};
+use super::shard::Schema;
 use super::source::DatasetHeader;
 use crate::storage::{At, Failed, Storage, replace};
 use crate::untrusted;
@@ -25,14 +27,6 @@ const ROW_BUDGET: usize = 1 << 32;
 const CHECK: &str = ",\n  \"check\": \"";
 /// Tensors that every shard has beside the source's columns.
 pub(super) const RESERVED: [&str; 2] = ["lengths", "checks"];
-
-/// How rows are encoded in a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Codec {
-    /// As they are in memory, little-endian.
-    Raw,
-}
 
 /// The content of `dataset.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,7 +77,8 @@ impl Description {
         }
         let check = value.as_object_mut().and_then(|fields| fields.remove("check"));
         let description: Self = serde_json::from_value(value).map_err(|error| broken(error.to_string()))?;
-        check_columns(&description.columns).map_err(|error| broken(error.to_string()))?;
+        description.codec.check().map_err(broken)?;
+        check_columns(&description.columns, description.codec).map_err(|error| broken(error.to_string()))?;
         for (field, value, least) in
             [("episodes", description.episodes, 0), ("episodes_per_shard", description.episodes_per_shard, 1)]
         {
@@ -113,6 +108,11 @@ impl Description {
         let mut found = Vec::new();
         compare("", &comparable(self), &comparable(asked), &mut found);
         found
+    }
+
+    /// What each of its shards has.
+    pub(super) fn schema(&self) -> Schema<'_> {
+        Schema { columns: &self.columns, codec: self.codec }
     }
 
     /// Episodes of shard number `shard` once the dataset is complete: first, and one past the last.
@@ -172,7 +172,7 @@ fn compare(field: &str, on_disk: &Value, asked: &Value, found: &mut Vec<Differen
 }
 
 /// Refuses columns that could not be stored or told apart.
-pub(super) fn check_columns(columns: &[ColumnSpec]) -> Result<(), DatasetError> {
+pub(super) fn check_columns(columns: &[ColumnSpec], codec: Codec) -> Result<(), DatasetError> {
     let wrong = |column: &str, reason: String| Err(DatasetError::Column { column: column.to_owned(), reason });
     if columns.is_empty() || columns.len() > COLUMNS_BUDGET {
         return wrong("", format!("a dataset has 1 to {COLUMNS_BUDGET} columns, not {}", columns.len()));
@@ -195,6 +195,11 @@ pub(super) fn check_columns(columns: &[ColumnSpec]) -> Result<(), DatasetError> 
                 name,
                 format!("a row has at most 8 axes and 1 to {ROW_BUDGET} bytes, not {:?}", column.shape),
             );
+        }
+        codec.check_column(column).or_else(|reason| wrong(name, reason))?;
+        let is_part_of = |other: &&ColumnSpec| tensor_names(&other.name).iter().any(|part| part == name);
+        if let Some(other) = columns.iter().filter(|other| codec.packs(other)).find(is_part_of) {
+            return wrong(name, format!("the packed column `{}` keeps this name for itself", other.name));
         }
     }
     Ok(())

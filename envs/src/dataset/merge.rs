@@ -18,7 +18,7 @@ use super::layout::{Description, description_path, shards_path};
 use super::manifest::{Entry, Manifest};
 use super::reader::map;
 use super::room;
-use super::session::Session;
+use super::session::{Session, Unsaid};
 use super::shard_of::ShardOf;
 use super::writer::Control;
 use crate::storage::Storage;
@@ -99,7 +99,7 @@ pub fn merge(
     let bytes = choices.values().filter(|choice| !here(choice)).map(|choice| choice.entry.bytes).sum();
     room::leave(storage, out, bytes, 0)?;
 
-    let session = Session::begin(storage, out, description, false)?;
+    let session = Session::begin(storage, out, description, Unsaid::default())?;
     let requested = choices.values().map(|choice| choice.entry.count()).sum();
     let mut journal = Journal::open(&session, requested, 0, control)?;
     let there: BTreeSet<[u64; 2]> = session.manifest.entries.iter().map(|entry| entry.episodes).collect();

@@ -4,7 +4,8 @@
 //! dataset.json              what the episodes are: env, configuration, spaces, columns, seed        [`Description`]
 //! manifest.jsonl            one line per committed shard; what has no line does not exist           [`Manifest`]
 //! shards/000000.safetensors `lengths` i64 [E] (T of each episode), `checks` i64 [E, columns], and the columns, flat over
-//!                           episodes: `observations` [sum (T + 1), ...], `actions` [sum T, ...], ...
+//!                           episodes: `observations` [sum (T + 1), ...], `actions` [sum T, ...], ...; pictures
+//!                           as they are, or packed in blocks                                        [`Codec`]
 //! .lock                     held by the one process that writes
 //! ```
 //!
@@ -42,7 +43,7 @@
 //! let control = Control { stop: &AtomicBool::new(false), progress: &|progress| assert!(progress.episodes <= 20) };
 //! collect(&Counter, dir.path(), Request::episodes(20), control)?;
 //! let dataset = Dataset::open(dir.path())?;
-//! assert_eq!(dataset.episode(7).expect("20 are committed").column::<i64>("observations")?, [7, 8, 9, 10]);
+//! assert_eq!(dataset.episode(7).expect("20 are committed").column::<i64>("observations")?[..], [7, 8, 9, 10]);
 //! assert!(verify(dir.path(), true)?.damage.is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -50,6 +51,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("datasets are little-endian, and their rows are used as they lie on disk");
 
+mod codec;
 mod column;
 mod commit;
 mod error;
@@ -70,10 +72,11 @@ mod source;
 mod verify;
 mod writer;
 
+pub use codec::{Codec, Zstd};
 pub use column::{ColumnSpec, Dtype, Element, Follows};
 pub use error::{DatasetError, Difference};
 pub use gaps::Ranges;
-pub use layout::{Codec, Description, FORMAT};
+pub use layout::{Description, FORMAT};
 pub use manifest::{Entry, LineError, Manifest, Tail};
 pub use merge::{Duplicate, Merged, merge};
 pub use reader::{Dataset, Episode, Info};

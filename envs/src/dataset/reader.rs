@@ -1,17 +1,21 @@
-//! Reading: a dataset is opened once, its committed shards are mapped into memory, and rows are borrowed from there.
+//! Reading: a dataset is opened once, and its committed shards are mapped into memory. Rows are borrowed from there, or, where
+//! they are packed, unpacked block by block into the memory of whoever asks.
 
+use std::borrow::Cow;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use serde::Serialize;
 
+use super::codec::{Blocks, EPISODE_BUDGET, Unpacker};
 use super::column::{ColumnSpec, Element, Follows};
 use super::error::DatasetError;
 use super::gaps::part;
 use super::layout::{Description, shards_path};
 use super::manifest::{Entry, Manifest, Tail};
-use super::shard::{Places, read_header};
+use super::shard::{Extent, Places, Schema, read_header};
 use crate::storage::At;
 use crate::untrusted;
 
@@ -44,6 +48,8 @@ struct Run {
     slot: usize,
     /// Steps of the shard before them.
     steps_before: usize,
+    /// Blocks of the shard before them, of every column; nothing where none is packed.
+    blocks_before: Box<[usize]>,
     /// Steps of each.
     steps: usize,
 }
@@ -53,10 +59,8 @@ struct Run {
 pub struct Episode<'a> {
     dataset: &'a Dataset,
     shard: &'a Shard,
+    run: &'a Run,
     slot: usize,
-    /// Steps of the shard before it.
-    steps_before: usize,
-    steps: usize,
 }
 
 impl Dataset {
@@ -81,7 +85,7 @@ impl Dataset {
         let mut position = 0;
         let mut shards = Vec::with_capacity(manifest.entries.len());
         for entry in &manifest.entries {
-            let shard = Shard::open(dir, entry, &description.columns, position)?;
+            let shard = Shard::open(dir, entry, description.schema(), position)?;
             position += shard.episodes;
             shards.push(shard);
         }
@@ -170,6 +174,7 @@ impl Dataset {
             steps: self.steps(),
             frames: self.steps() + self.len() as u64,
             bytes: self.manifest.entries.iter().map(|entry| entry.bytes).sum(),
+            row_bytes: description.schema().row_bytes(self.len() as u64, self.steps()).unwrap_or(u64::MAX),
             shortest: lengths().min().unwrap_or(0),
             longest: lengths().max().unwrap_or(0),
             missing: self.manifest.missing(&description),
@@ -196,6 +201,8 @@ pub struct Info {
     pub frames: u64,
     /// Bytes of all shard files.
     pub bytes: u64,
+    /// Bytes of all rows, unpacked.
+    pub row_bytes: u64,
     /// Steps of the shortest episode.
     pub shortest: u64,
     /// Steps of the longest episode.
@@ -209,21 +216,28 @@ pub struct Info {
 }
 
 impl Shard {
-    fn open(dir: &Path, entry: &Entry, columns: &[ColumnSpec], position: usize) -> Result<Self, DatasetError> {
+    fn open(dir: &Path, entry: &Entry, schema: Schema<'_>, position: usize) -> Result<Self, DatasetError> {
         let path = shards_path(dir).join(&entry.shard);
         let wrong = |reason: String| DatasetError::Shard { path: path.clone(), reason };
         let map = map(&path, entry.bytes)?.map_err(wrong)?;
-        let (episodes, steps) = (entry.count() as usize, entry.steps as usize);
-        let places = read_header(&map, columns, episodes, steps).map_err(wrong)?;
-        let (mut slot, mut steps_before) = (0, 0);
+        let overflow = || wrong("its sizes overflow".to_owned());
+        let extent = Extent::new(schema, entry.lengths.iter().copied()).ok_or_else(overflow)?;
+        let places = read_header(&map, schema, &extent).map_err(wrong)?;
+        let packed = schema.packed().next().is_some();
+        let (mut slot, mut steps_before, mut blocks) = (0, 0, vec![0; extent.blocks.len()]);
         let runs = entry.lengths.iter().map(|&[steps, count]| {
-            let run = Run { slot, steps_before, steps: steps as usize };
-            slot += count as usize;
-            steps_before += (steps * count) as usize;
+            let (steps, count) = (steps as usize, count as usize);
+            let blocks_before = if packed { blocks.clone().into_boxed_slice() } else { Box::default() };
+            let run = Run { slot, steps_before, blocks_before, steps };
+            slot += count;
+            steps_before += steps * count;
+            for (column, before) in blocks.iter_mut().enumerate() {
+                *before += schema.blocks(column, steps).unwrap_or(0) * count; // `Extent` has seen to overflow
+            }
             run
         });
         let runs = runs.collect();
-        Ok(Self { map, places, position, first: entry.episodes[0], episodes, runs })
+        Ok(Self { map, places, position, first: entry.episodes[0], episodes: extent.episodes, runs })
     }
 }
 
@@ -263,8 +277,7 @@ impl<'a> Episode<'a> {
     /// Episode number `slot` of a shard that has it.
     fn of(dataset: &'a Dataset, shard: &'a Shard, slot: usize) -> Self {
         let run = &shard.runs[shard.runs.partition_point(|run| run.slot <= slot) - 1];
-        let steps_before = run.steps_before + (slot - run.slot) * run.steps;
-        Self { dataset, shard, slot, steps_before, steps: run.steps }
+        Self { dataset, shard, run, slot }
     }
 
     /// Its number k in the source.
@@ -276,7 +289,7 @@ impl<'a> Episode<'a> {
     /// T.
     #[must_use]
     pub fn steps(&self) -> usize {
-        self.steps
+        self.run.steps
     }
 
     /// Its observations, T + 1.
@@ -285,35 +298,139 @@ impl<'a> Episode<'a> {
         self.steps() + 1
     }
 
-    /// The bytes of all its rows of column number `column`.
+    /// The bytes of all its rows of column number `column`: borrowed, or unpacked where the column is packed.
+    ///
+    /// # Errors
+    /// When packed rows are damaged, or are more than there should ever be.
     ///
     /// # Panics
     /// When there is no such column.
-    #[must_use]
-    pub fn bytes(&self, column: usize) -> &'a [u8] {
-        let spec = &self.dataset.description.columns[column];
-        // An earlier episode leaves as many rows of any column as it leaves steps, observations or episodes.
-        let rows_before = match spec.follows {
-            Follows::Observations => self.steps_before + self.slot,
-            Follows::Steps => self.steps_before,
-            Follows::Episode => self.slot,
-        };
-        let begin = self.shard.places.columns[column].start + rows_before * spec.row_bytes();
-        &self.shard.map[begin..begin + spec.follows.rows(self.steps()) * spec.row_bytes()]
+    pub fn bytes(&self, column: usize) -> Result<Cow<'a, [u8]>, DatasetError> {
+        self.all_rows(column)
     }
 
-    /// All its rows of the column called `name`, `[rows * row_len]`.
+    /// All its rows of the column called `name`, `[rows * row_len]`: borrowed, or unpacked where the column is packed.
     ///
     /// # Errors
-    /// When there is no such column, or `T` is not its type.
-    pub fn column<T: Element>(&self, name: &str) -> Result<&'a [T], DatasetError> {
+    /// When there is no such column, `T` is not its type, or packed rows are damaged or more than there should ever be.
+    pub fn column<T: Element>(&self, name: &str) -> Result<Cow<'a, [T]>, DatasetError> {
         let column = self.dataset.column_index(name)?;
         let holds = self.dataset.description.columns[column].dtype;
         if !T::reads(holds) {
             let (column, holds, asked) = (name.to_owned(), holds.name(), T::DTYPE.name());
             return Err(DatasetError::WrongType { column, holds, asked });
         }
-        // `read_header` has seen to the alignment.
-        Ok(bytemuck::cast_slice(self.bytes(column)))
+        self.all_rows(column)
+    }
+
+    /// Reads `rows` of column number `column` into `out`, of which they must be all. Where the column is packed, only the
+    /// blocks that have them are unpacked.
+    ///
+    /// # Errors
+    /// When packed rows are damaged.
+    ///
+    /// # Panics
+    /// When there is no such column, it has no such rows, or `out` is not as long as they are.
+    pub fn read(&self, column: usize, rows: Range<usize>, out: &mut [u8]) -> Result<(), DatasetError> {
+        self.read_with(&mut Unpacker::default(), column, rows, out)
+    }
+
+    /// The same by an unpacker that is used again.
+    pub(super) fn read_with(
+        &self,
+        unpacker: &mut Unpacker,
+        column: usize,
+        rows: Range<usize>,
+        out: &mut [u8],
+    ) -> Result<(), DatasetError> {
+        let row_bytes = self.dataset.description.columns[column].row_bytes();
+        match self.dataset.description.schema().block_rows(column) {
+            None => out.copy_from_slice(&self.raw(column)[rows.start * row_bytes..rows.end * row_bytes]),
+            Some(block_rows) => {
+                self.unpack(unpacker, column, block_rows, rows, out).map_err(|reason| self.damaged(column, reason))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn all_rows<T: Element>(&self, column: usize) -> Result<Cow<'a, [T]>, DatasetError> {
+        let Description { columns, .. } = &self.dataset.description;
+        if self.dataset.description.schema().block_rows(column).is_none() {
+            // `read_header` has seen to the alignment.
+            return Ok(Cow::Borrowed(bytemuck::cast_slice(self.raw(column))));
+        }
+        let rows = columns[column].follows.rows(self.steps());
+        let bytes = rows.checked_mul(columns[column].row_bytes()).filter(|&bytes| bytes <= EPISODE_BUDGET);
+        let bytes = bytes.ok_or_else(|| {
+            self.damaged(
+                column,
+                format!("{rows} rows are more than the {EPISODE_BUDGET} bytes that an episode may have"),
+            )
+        })?;
+        let mut all = vec![T::zeroed(); bytes / size_of::<T>()];
+        self.read(column, 0..rows, bytemuck::cast_slice_mut(&mut all))?;
+        Ok(Cow::Owned(all))
+    }
+
+    /// The bytes of all its rows of a column that lies as it is.
+    fn raw(&self, column: usize) -> &'a [u8] {
+        let spec = &self.dataset.description.columns[column];
+        let steps_before = self.run.steps_before + (self.slot - self.run.slot) * self.run.steps;
+        // An earlier episode leaves as many rows of any column as it leaves steps, observations or episodes.
+        let rows_before = match spec.follows {
+            Follows::Observations => steps_before + self.slot,
+            Follows::Steps => steps_before,
+            Follows::Episode => self.slot,
+        };
+        let begin = self.shard.places.columns[column].start + rows_before * spec.row_bytes();
+        &self.shard.map[begin..begin + spec.follows.rows(self.steps()) * spec.row_bytes()]
+    }
+
+    /// Reads rows of a packed column. Blocks that are wanted whole go straight to `out`.
+    fn unpack(
+        &self,
+        unpacker: &mut Unpacker,
+        column: usize,
+        block_rows: usize,
+        rows: Range<usize>,
+        mut out: &mut [u8],
+    ) -> Result<(), String> {
+        let spec = &self.dataset.description.columns[column];
+        let (row_bytes, all) = (spec.row_bytes(), spec.follows.rows(self.steps()));
+        assert!(rows.end <= all && out.len() == rows.len() * row_bytes, "{rows:?} of {all} rows into {}", out.len());
+        let places = &self.shard.places;
+        let (table, frames) = (places.tables[column].clone(), places.columns[column].clone());
+        let blocks = Blocks { table: &self.shard.map[table], frames: &self.shard.map[frames] };
+        let first = self.run.blocks_before[column] + (self.slot - self.run.slot) * all.div_ceil(block_rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for block in rows.start / block_rows..rows.end.div_ceil(block_rows) {
+            let has = block * block_rows..((block + 1) * block_rows).min(all);
+            let wanted = has.start.max(rows.start)..has.end.min(rows.end);
+            let (piece, rest) = out.split_at_mut(wanted.len() * row_bytes);
+            out = rest;
+            let unpacked = blocks.frame(first + block).and_then(|frame| {
+                if wanted == has {
+                    return unpacker.unpack(frame, piece);
+                }
+                let mut spare = std::mem::take(&mut unpacker.spare);
+                spare.resize(has.len() * row_bytes, 0);
+                let unpacked = unpacker.unpack(frame, &mut spare);
+                let begin = (wanted.start - has.start) * row_bytes;
+                piece.copy_from_slice(&spare[begin..begin + piece.len()]);
+                unpacker.spare = spare;
+                unpacked
+            });
+            unpacked.map_err(|reason| format!("block {block}: {reason}"))?;
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, column: usize, reason: String) -> DatasetError {
+        let Dataset { dir, manifest, description, .. } = self.dataset;
+        let entry = manifest.entries.iter().find(|entry| entry.episodes[0] == self.shard.first);
+        let path = entry.map_or_else(|| shards_path(dir), |entry| shards_path(dir).join(&entry.shard));
+        DatasetError::Rows { path, episode: self.number(), column: description.columns[column].name.clone(), reason }
     }
 }

@@ -217,16 +217,16 @@ impl Case {
         let wreck = self.wreck(&file, description).ok_or_else(changed)?;
         let shard = |range: &[u64; 2]| {
             let run = (range[0] - self.episodes[0]) as usize..(range[1] - self.episodes[0]) as usize;
-            let (entry, front, columns) = wreck.shard(run, description.episodes_per_shard);
-            Stored::write(storage, dir, entry, front.iter().map(Vec::as_slice).chain(columns))?.name(dir)
+            let (entry, pieces) = wreck.shard(run, description.episodes_per_shard);
+            Stored::write(storage, dir, entry, pieces.iter().map(|piece| &**piece))?.name(dir)
         };
         kept.iter().map(shard).collect()
     }
 
     fn wreck<'a>(&self, file: &'a [u8], description: &'a Description) -> Option<Wreck<'a>> {
         match &self.entry {
-            Some(entry) => Some(Wreck::committed(file, entry, &description.columns)),
-            None => Wreck::orphan(file, self.episodes, &description.columns),
+            Some(entry) => Some(Wreck::committed(file, entry, description.schema())),
+            None => Wreck::orphan(file, self.episodes, description.schema()),
         }
     }
 

@@ -26,13 +26,13 @@ pub(super) fn leave(storage: &dyn Storage, dir: &Path, bytes: u64, min_free: u64
     Err(Failed { action: format!("write {bytes} bytes to"), path: dir.to_owned(), free: Some(space.free), source })
 }
 
-/// Warns where there will be no room for all of `bytes` bytes.
+/// Warns where there will be no room for about `bytes` bytes.
 pub(super) fn warn_if_short(storage: &dyn Storage, dir: &Path, bytes: u64, min_free: u64) {
     if let Some(space) = storage.space(dir)
         && space.free < bytes.saturating_add(min_free)
     {
         tracing::warn!(
-            "{}: up to {bytes} bytes are to be written, {} are free and {min_free} of them stay so: it will stop before \
+            "{}: about {bytes} bytes are to be written, {} are free and {min_free} of them stay so: it will stop before \
              the end, with what is committed by then",
             dir.display(),
             space.free

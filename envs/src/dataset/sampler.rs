@@ -6,6 +6,7 @@ use rand::Rng as _;
 use rayon::prelude::*;
 use simulators::rng::{Purpose, Seed, stream};
 
+use super::codec::Unpacker;
 use super::column::Follows;
 use super::error::DatasetError;
 use super::reader::Dataset;
@@ -103,33 +104,46 @@ impl Clips {
     /// Gathers `windows` as one batch: `observations` becomes `[B, frames, row]`, `actions` `[B, frames - 1, row]`, both as
     /// the bytes of the column's type. What the vectors held is lost; their memory is used again.
     ///
+    /// # Errors
+    /// When packed rows are damaged.
+    ///
     /// # Panics
     /// When a window is not one of this dataset.
-    pub fn batch(&self, windows: &[Window], observations: &mut Vec<u8>, actions: &mut Vec<u8>) {
-        self.gather(self.observations, windows, observations);
-        self.gather(self.actions, windows, actions);
+    pub fn batch(
+        &self,
+        windows: &[Window],
+        observations: &mut Vec<u8>,
+        actions: &mut Vec<u8>,
+    ) -> Result<(), DatasetError> {
+        self.gather(self.observations, windows, observations)?;
+        self.gather(self.actions, windows, actions)
     }
 
     /// Gathers the rows of column number `column` that belong to `windows`: `[B, rows, row]`, where rows are `frames` for a
-    /// column that follows observations, `frames - 1` for one that follows steps, and 1 for one with a row an episode.
+    /// column that follows observations, `frames - 1` for one that follows steps, and 1 for one with a row an episode. Clips are
+    /// gathered side by side, and of packed columns only the blocks that they need are unpacked.
+    ///
+    /// # Errors
+    /// When packed rows are damaged.
     ///
     /// # Panics
     /// When there is no such column, or a window is not one of this dataset.
-    pub fn gather(&self, column: usize, windows: &[Window], out: &mut Vec<u8>) {
+    pub fn gather(&self, column: usize, windows: &[Window], out: &mut Vec<u8>) -> Result<(), DatasetError> {
         let spec = &self.dataset.columns()[column];
-        let row_bytes = spec.row_bytes();
-        let bytes = spec.follows.rows(self.frames - 1) * row_bytes;
+        let rows = spec.follows.rows(self.frames - 1);
+        let bytes = rows * spec.row_bytes();
         out.resize(windows.len() * bytes, 0);
         if bytes == 0 {
-            return;
+            return Ok(());
         }
-        out.par_chunks_exact_mut(bytes).zip(windows).for_each(|(clip, window)| {
+        let clips = out.par_chunks_exact_mut(bytes).zip(windows);
+        clips.try_for_each_init(Unpacker::default, |unpacker, (clip, window)| {
             let episode = self.dataset.episode(window.episode).expect("a window of this dataset");
-            let begin = match spec.follows {
-                Follows::Observations | Follows::Steps => window.start * row_bytes,
+            let first = match spec.follows {
+                Follows::Observations | Follows::Steps => window.start,
                 Follows::Episode => 0,
             };
-            clip.copy_from_slice(&episode.bytes(column)[begin..begin + bytes]);
-        });
+            episode.read_with(unpacker, column, first..first + rows, clip)
+        })
     }
 }

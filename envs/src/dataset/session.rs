@@ -22,19 +22,25 @@ pub(super) struct Session<'a> {
     _lock: Lock,
 }
 
+/// What nobody asked for, so that a dataset that is there already keeps it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Unsaid {
+    pub episodes_per_shard: bool,
+    pub codec: bool,
+}
+
 impl<'a> Session<'a> {
-    /// Takes `dir`, made where it is missing, for a dataset that is `asked`; with `any_shard_size`, one that is there already
-    /// keeps the size of its shards. A torn line is cut off.
+    /// Takes `dir`, made where it is missing, for a dataset that is `asked`. A torn line is cut off.
     pub fn begin(
         storage: &'a dyn Storage,
         dir: &'a Path,
         asked: Description,
-        any_shard_size: bool,
+        unsaid: Unsaid,
     ) -> Result<Self, DatasetError> {
         refuse_foreign(dir)?;
         create_folders(storage, &shards_path(dir))?;
         let lock = Lock::take(dir)?;
-        let description = settle(storage, dir, asked, any_shard_size)?;
+        let description = settle(storage, dir, asked, unsaid)?;
         let manifest = recover(storage, dir, &description)?;
         Ok(Self { storage, dir, description, manifest, _lock: lock })
     }
@@ -97,7 +103,7 @@ fn settle(
     storage: &dyn Storage,
     dir: &Path,
     mut asked: Description,
-    any_shard_size: bool,
+    unsaid: Unsaid,
 ) -> Result<Description, DatasetError> {
     if !description_path(dir).try_exists().at("look at", &description_path(dir))? {
         if !Manifest::read(dir, &asked)?.is_blank() {
@@ -108,8 +114,11 @@ fn settle(
         return Ok(asked);
     }
     let mut on_disk = Description::read(dir)?;
-    if any_shard_size {
+    if unsaid.episodes_per_shard {
         asked.episodes_per_shard = on_disk.episodes_per_shard;
+    }
+    if unsaid.codec || asked.codec.name() == on_disk.codec.name() {
+        asked.codec = on_disk.codec;
     }
     let differences = on_disk.differences(&asked);
     if !differences.is_empty() {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use simulators::rng::Seed;
 
+use super::codec::Codec;
 use super::column::{ColumnSpec, Element, Follows};
 
 /// What the episodes of a dataset come from. Two equal headers, with equal columns, mean equal episodes.
@@ -55,12 +56,17 @@ pub trait EpisodeSource: Sync {
     /// most" should be near to what episodes need.
     fn length(&self) -> Length;
 
+    /// How a new dataset of it is encoded where nobody asks for a codec.
+    fn codec(&self) -> Codec {
+        Codec::Raw
+    }
+
     /// Records episode `k`. The buffer comes zeroed; rows that are not written stay zero. Numbers must be finite: the
     /// writer refuses an episode with a NaN or an infinity, and commits nothing of its shard.
     fn record(&self, k: u64, episode: &mut EpisodeBuffer<'_>);
 }
 
-/// Room for one episode, lent by the writer: the rows lie where the shard file will have them.
+/// Room for one episode, lent by the writer: the rows lie where the shard file will have them, unless they are to be packed.
 pub struct EpisodeBuffer<'a> {
     columns: &'a [ColumnSpec],
     rows: Vec<&'a mut [u8]>,

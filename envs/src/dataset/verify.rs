@@ -2,7 +2,8 @@
 //!
 //! The quick way compares files and headers with the manifest. The full way reads every byte. A shard whose hash does not
 //! fit is looked into: the manifest has a hash of each column's checks, the shard has the checks of each episode, and the
-//! rows themselves tell which of them does not fit.
+//! rows themselves tell which of them does not fit. Packed rows are unpacked for that, and their blocks have checks, too,
+//! since a damaged block can unpack to the rows that it had.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -13,17 +14,20 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::column::ColumnSpec;
+use super::codec::{Blocks, Found, Walk};
 use super::error::DatasetError;
 use super::layout::{Description, manifest_path, shards_path};
 use super::manifest::{Entry, Manifest, Tail};
 use super::reader::{map, while_written};
 use super::session::shard_files;
-use super::shard::{ColumnDigests, Places, read_header};
+use super::shard::{ColumnDigests, Extent, Places, Schema, read_header};
 use crate::storage::At;
 
 /// Episodes of one shard and column that are named: of a file that claims a billion, nobody reads more.
 const MOST_NAMED: usize = 10_000;
+
+/// Stands for the check of rows that cannot be unpacked; no CRC-32 is negative.
+const LOST: i64 = -1;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -115,7 +119,7 @@ fn verify_now(dir: &Path, full: bool) -> Result<Report, DatasetError> {
         Tail::Damaged(line) => damage.push(Damage::of_line(line, "its check does not fit; its shard does not count")),
     }
     let found: Result<Vec<Vec<Damage>>, DatasetError> =
-        manifest.entries.par_iter().map(|entry| look_at(dir, entry, &description.columns, full)).collect();
+        manifest.entries.par_iter().map(|entry| look_at(dir, entry, &description, full)).collect();
     damage.extend(found?.into_iter().flatten());
     leftovers.extend(orphans(dir, &manifest)?);
     Ok(Report {
@@ -148,38 +152,49 @@ fn orphans(dir: &Path, manifest: &Manifest) -> Result<Vec<String>, DatasetError>
     Ok(found)
 }
 
-fn look_at(dir: &Path, entry: &Entry, columns: &[ColumnSpec], full: bool) -> Result<Vec<Damage>, DatasetError> {
+fn look_at(dir: &Path, entry: &Entry, description: &Description, full: bool) -> Result<Vec<Damage>, DatasetError> {
     let path = shards_path(dir).join(&entry.shard);
     let file = match map(&path, entry.bytes)? {
         Ok(file) => file,
         Err(problem) => return Ok(vec![Damage::of_shard(entry, None, None, problem)]),
     };
-    Ok(damage_of_shard(&file, entry, columns, full))
+    Ok(damage_of_shard(&file, entry, description, full))
 }
 
-/// The damage in `file`, the bytes of the shard that `entry` speaks of; with `full` every byte counts, else the header.
+/// The damage in `file`, the bytes of the shard of the dataset `description` that `entry` speaks of; with `full` every byte
+/// counts, else the header.
 ///
 /// # Panics
-/// When `entry` has other columns than `columns`; none that a [`Manifest`] lists has.
+/// When `entry` has other columns than `description`; none that a [`Manifest`] lists has.
 #[must_use]
-pub fn damage_of_shard(file: &[u8], entry: &Entry, columns: &[ColumnSpec], full: bool) -> Vec<Damage> {
-    let (episodes, steps) = (entry.count() as usize, entry.steps as usize);
-    let header = read_header(file, columns, episodes, steps);
+pub fn damage_of_shard(file: &[u8], entry: &Entry, description: &Description, full: bool) -> Vec<Damage> {
+    let schema = description.schema();
+    let Some(extent) = Extent::new(schema, entry.lengths.iter().copied()) else {
+        return vec![Damage::of_shard(entry, None, None, "its sizes overflow")];
+    };
+    let header = read_header(file, schema, &extent);
     if full && blake3::hash(file).to_hex().as_str() != entry.blake3 {
-        return locate(file, entry, columns);
+        return locate(file, entry, schema, &extent);
     }
     header.err().map(|problem| Damage::of_shard(entry, None, None, problem)).into_iter().collect()
 }
 
 /// Names what is damaged in a shard file of the right size and the wrong hash.
-fn locate(file: &[u8], entry: &Entry, columns: &[ColumnSpec]) -> Vec<Damage> {
+fn locate(file: &[u8], entry: &Entry, schema: Schema<'_>, extent: &Extent) -> Vec<Damage> {
     let unknown = || vec![Damage::of_shard(entry, None, None, "its hash is not the committed one")];
     // The places come from the manifest, not from the header, which may be what is damaged.
-    let Some(places) = Places::new(columns, entry.count() as usize, entry.steps as usize) else { return unknown() };
-    let header = places.header(columns, entry.episodes[0]);
-    if Some(places.bytes) != file.len().checked_sub(header.len()) {
+    let Some((mut places, header)) = Places::expected(file, schema, extent, entry.episodes[0]) else {
         return unknown();
+    };
+    if header + places.bytes != file.len() {
+        // Nothing is left that says where frames lie: they count as lost, and all else is looked at.
+        let Some(front) = Places::new(schema, extent, &vec![0; schema.columns.len()]) else { return unknown() };
+        if schema.packed().next().is_none() || header + front.bytes > file.len() {
+            return unknown();
+        }
+        places = front;
     }
+    let header = places.header(schema, entry.episodes[0]);
     let (found_header, data) = file.split_at(header.len());
     let mut damage = Vec::new();
     if found_header != header {
@@ -194,33 +209,57 @@ fn locate(file: &[u8], entry: &Entry, columns: &[ColumnSpec]) -> Vec<Damage> {
         Damage::of_shard(entry, Some(k), Some("lengths"), format!("{stored} stored, {steps} committed"))
     }));
     damage.extend(more(entry, "lengths", wrong.count()));
-    damage.extend(damaged_rows(data, &places, entry, columns));
+    damage.extend(damaged_rows(data, &places, entry, schema));
     if damage.is_empty() { unknown() } else { damage }
 }
 
 /// Compares the checks stored in a shard with those that its rows have, and both with the manifest.
-fn damaged_rows(data: &[u8], places: &Places, entry: &Entry, columns: &[ColumnSpec]) -> Vec<Damage> {
+fn damaged_rows(data: &[u8], places: &Places, entry: &Entry, schema: Schema<'_>) -> Vec<Damage> {
+    let columns = schema.columns;
     let mut starts: Vec<usize> = places.columns.iter().map(|place| place.start).collect();
+    let mut walks: Vec<Option<Walk<'_>>> = (0..columns.len())
+        .map(|column| {
+            let (table, frames) = (&data[places.tables[column].clone()], &data[places.columns[column].clone()]);
+            schema.block_rows(column).map(|rows| Walk::new(Blocks { table, frames }, &columns[column], rows))
+        })
+        .collect();
     let mut digests = ColumnDigests::new(columns);
     let mut differing = vec![Named::default(); columns.len()];
+    // Episodes with blocks that unpack, and are not as they were written: those whose rows fit the stored check, and others.
+    let mut doubtful = vec![[Named::default(), Named::default()]; columns.len()];
     let mut stored = words(&data[places.checks.clone()]);
     for (k, steps) in (entry.episodes[0]..).zip(entry.steps_of_each()) {
         for (index, column) in columns.iter().enumerate() {
-            let bytes = column.follows.rows(steps as usize) * column.row_bytes();
-            let check = i64::from(crc32fast::hash(&data[starts[index]..starts[index] + bytes]));
-            starts[index] += bytes;
+            let rows = column.follows.rows(steps as usize);
+            let (check, whole) = if let Some(walk) = &mut walks[index] {
+                let mut whole = true;
+                let check = walk.episode(rows, |found, _| whole &= matches!(found, Found::Whole(_)));
+                (check.unwrap_or(LOST), whole)
+            } else {
+                let bytes = rows * column.row_bytes();
+                let check = i64::from(crc32fast::hash(&data[starts[index]..starts[index] + bytes]));
+                starts[index] += bytes;
+                (check, true)
+            };
             digests.add(index, check);
-            if stored.next() != Some(check) {
+            let fits = stored.next() == Some(check);
+            if !fits {
                 differing[index].add(k);
+            }
+            if !whole && check != LOST {
+                doubtful[index][usize::from(!fits)].add(k);
             }
         }
     }
     let digests = digests.finish(columns);
     let mut damage = Vec::new();
-    for (column, episodes) in columns.iter().zip(differing) {
+    for ((column, episodes), [fitting, other]) in columns.iter().zip(differing).zip(doubtful) {
+        let blocks = "its blocks or their table are damaged, its rows are whole";
+        damage.extend(fitting.damage(entry, &column.name, blocks));
         if digests[&column.name] == entry.columns[&column.name] {
             let problem = format!("the check of column `{}` is damaged, its rows are whole", column.name);
             damage.extend(episodes.damage(entry, "checks", &problem));
+            damage.extend(other.damage(entry, &column.name, blocks));
         } else if episodes.count == 0 {
             damage.push(Damage::of_shard(entry, None, Some(&column.name), "rows and checks are damaged alike"));
         } else {

@@ -7,35 +7,42 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use super::codec::{Codec, EPISODE_BUDGET};
 use super::commit::{Journal, record_and_commit};
 use super::error::DatasetError;
-use super::layout::{Codec, Description, FORMAT, MOST_EPISODES, check_columns};
+use super::layout::{Description, FORMAT, MOST_EPISODES, check_columns};
 use super::manifest::{Entry, Manifest};
 use super::record::Plan;
 use super::room;
-use super::session::Session;
-use super::shard::Places;
+use super::session::{Session, Unsaid};
+use super::shard::{Extent, Places, Schema};
 use super::shard_of::ShardOf;
 use super::source::EpisodeSource;
 use crate::storage::{Disk, Storage};
 
 /// A shard is about this large unless a request says how many episodes it has.
 pub const SHARD_BYTES: u64 = 32 << 20;
+/// The same before packing, where pictures are packed: they become a fraction of it, and so do the buffers of shards. Fewer and
+/// larger files, with enough long episodes in each that all threads have one to record.
+pub const PACKED_SHARD_BYTES: u64 = 256 << 20;
 
 /// What to collect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
     /// Episodes that the dataset shall have, those already committed included.
     pub episodes: u64,
-    /// Episodes of a shard; by default as many as make [`SHARD_BYTES`], or as the dataset already has.
+    /// Episodes of a shard; by default as many as make [`SHARD_BYTES`], or [`PACKED_SHARD_BYTES`], or as the dataset already has.
     pub episodes_per_shard: Option<u64>,
+    /// How it is encoded; by default as the dataset already is, or as [`EpisodeSource::codec`] says. A dataset that is packed
+    /// goes on with the settings it was begun with.
+    pub codec: Option<Codec>,
 }
 
 impl Request {
-    /// `episodes` episodes in shards of the default size.
+    /// `episodes` episodes in shards of the default size, encoded as their source says.
     #[must_use]
     pub fn episodes(episodes: u64) -> Self {
-        Self { episodes, episodes_per_shard: None }
+        Self { episodes, episodes_per_shard: None, codec: None }
     }
 }
 
@@ -123,13 +130,15 @@ pub fn collect_part(
     control: Control<'_>,
 ) -> Result<Outcome, DatasetError> {
     let asked = describe(source, request)?;
-    let session = Session::begin(storage, dir, asked, request.episodes_per_shard.is_none())?;
+    let unsaid = Unsaid { episodes_per_shard: request.episodes_per_shard.is_none(), codec: request.codec.is_none() };
+    let session = Session::begin(storage, dir, asked, unsaid)?;
     let description = &session.description;
+    check_lengths(source, description.schema())?;
     let missing = missing(description, &session.manifest, bounds.part);
     let min_free = bounds.min_free.unwrap_or_else(|| room::kept_by_default(storage, dir));
-    let plan = Plan { source, columns: &description.columns, length: source.length() };
-    room::warn_if_short(storage, dir, needed(&plan, &missing), min_free);
+    let plan = Plan::new(source, description.schema());
     let mut journal = Journal::open(&session, requested(&session.manifest, &missing), min_free, control)?;
+    journal.expect_rows(needed(&plan, &missing));
     let before = journal.progress();
     let stopped = record_and_commit(&plan, &missing, &mut journal)?;
     let now = journal.progress();
@@ -155,8 +164,8 @@ impl Progress {
 
 /// The description that a fresh dataset would get.
 fn describe(source: &dyn EpisodeSource, request: Request) -> Result<Description, DatasetError> {
-    let columns = source.columns();
-    check_columns(&columns)?;
+    let (columns, codec) = (source.columns(), request.codec.unwrap_or_else(|| source.codec()));
+    check_columns(&columns, codec)?;
     let refuse = |field: &'static str, value: u64, allowed: String| {
         Err(DatasetError::Request { field, value: value.to_string(), allowed })
     };
@@ -166,12 +175,22 @@ fn describe(source: &dyn EpisodeSource, request: Request) -> Result<Description,
     if let Some(0) = request.episodes_per_shard {
         return refuse("episodes_per_shard", 0, "1 or more allowed".to_owned());
     }
-    let episode = Places::new(&columns, 1, source.length().longest()).map_or(u64::MAX, |places| places.bytes as u64);
-    let per_shard = request.episodes_per_shard.unwrap_or((SHARD_BYTES / episode).max(1));
+    codec.check().map_err(|allowed| DatasetError::Request {
+        field: "codec",
+        value: codec.name().to_owned(),
+        allowed,
+    })?;
+    // As it would lie unpacked: what packing makes of it, nobody knows yet.
+    let unpacked = Schema { columns: &columns, codec: Codec::Raw };
+    let extent = Extent::new(unpacked, [[source.length().longest() as u64, 1]]);
+    let episode = extent.and_then(|extent| Places::new(unpacked, &extent, &vec![0; columns.len()]));
+    let episode = episode.map_or(u64::MAX, |places| places.bytes as u64);
+    let shard = if columns.iter().any(|column| codec.packs(column)) { PACKED_SHARD_BYTES } else { SHARD_BYTES };
+    let per_shard = request.episodes_per_shard.unwrap_or((shard / episode).max(1));
     Ok(Description {
         format: FORMAT,
         package: env!("CARGO_PKG_VERSION").to_owned(),
-        codec: Codec::Raw,
+        codec,
         episodes: request.episodes,
         episodes_per_shard: per_shard,
         source: source.header(),
@@ -200,12 +219,21 @@ fn requested(manifest: &Manifest, missing: &[(u64, u64)]) -> u64 {
     stay + missing.iter().map(|(first, end)| end - first).sum::<u64>()
 }
 
-/// Bytes that the shards `missing` take at most.
+/// Refuses episodes that nobody could read again.
+fn check_lengths(source: &dyn EpisodeSource, schema: Schema<'_>) -> Result<(), DatasetError> {
+    for column in schema.packed().map(|column| &schema.columns[column]) {
+        let bytes = column.follows.rows(source.length().longest()).saturating_mul(column.row_bytes());
+        if bytes > EPISODE_BUDGET {
+            let reason = format!("an episode may have {bytes} bytes of it; zstd packs at most {EPISODE_BUDGET}");
+            return Err(DatasetError::Column { column: column.name.clone(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that the rows of the shards `missing` have at most.
 fn needed(plan: &Plan<'_>, missing: &[(u64, u64)]) -> u64 {
-    let bytes = |&(first, end): &(u64, u64)| {
-        let episodes = usize::try_from(end - first).ok()?;
-        let places = Places::new(plan.columns, episodes, episodes.checked_mul(plan.length.longest())?)?;
-        Some((places.bytes + places.header(plan.columns, first).len()) as u64)
-    };
+    let longest = plan.length.longest() as u64;
+    let bytes = |&(first, end): &(u64, u64)| plan.schema.row_bytes(end - first, longest.checked_mul(end - first)?);
     missing.iter().fold(0, |sum: u64, range| sum.saturating_add(bytes(range).unwrap_or(u64::MAX)))
 }

@@ -18,11 +18,16 @@ fn die_at(dir: &Path, kept: usize) {
 
 #[test]
 fn a_manifest_cut_anywhere_continues() {
-    let source = Toy::varied();
-    let truth = undisturbed(&source, 14);
+    for source in Toy::varied().in_both_codecs() {
+        assert_a_cut_manifest_continues(&source);
+    }
+}
+
+fn assert_a_cut_manifest_continues(source: &Toy) {
+    let truth = undisturbed(source, 14);
     let manifest = &truth["manifest.jsonl"];
     let dir = tempfile::tempdir().unwrap();
-    collect_toy(&source, dir.path(), 14).unwrap();
+    collect_toy(source, dir.path(), 14).unwrap();
     let cuts = (0..manifest.len()).step_by(37).chain(manifest.len() - 3..=manifest.len());
     for kept in cuts {
         die_at(dir.path(), kept);
@@ -32,7 +37,7 @@ fn a_manifest_cut_anywhere_continues() {
             assert_eq!(committed, (whole * 4).min(14));
             assert!(verify(dir.path(), true).unwrap().damage.is_empty());
         }
-        let outcome = collect_toy(&source, dir.path(), 14).unwrap();
+        let outcome = collect_toy(source, dir.path(), 14).unwrap();
         assert_eq!(outcome.before.episodes, (whole as u64 * 4).min(14));
         assert!(contents(dir.path()) == truth, "cut at {kept}");
     }
@@ -77,13 +82,18 @@ fn a_last_line_out_of_order_is_recorded_again() {
 
 #[test]
 fn an_extension_may_die_too() {
+    for source in Toy::varied().in_both_codecs() {
+        assert_an_extension_may_die(&source);
+    }
+}
+
+fn assert_an_extension_may_die(source: &Toy) {
     // The longer shard is committed, the shorter one it replaces is still there, the manifest has both lines.
-    let source = Toy::varied();
-    let truth = undisturbed(&source, 14);
+    let truth = undisturbed(source, 14);
     let dir = tempfile::tempdir().unwrap();
-    collect_toy(&source, dir.path(), 6).unwrap();
+    collect_toy(source, dir.path(), 6).unwrap();
     let before = contents(dir.path());
-    collect_toy(&source, dir.path(), 14).unwrap();
+    collect_toy(source, dir.path(), 14).unwrap();
     let mut lines = before["manifest.jsonl"].clone();
     let added = truth["manifest.jsonl"].split_inclusive(|&byte| byte == b'\n').skip(1);
     added.for_each(|line| lines.extend_from_slice(line));
@@ -91,7 +101,7 @@ fn an_extension_may_die_too() {
     fs::write(dir.path().join("shards/000001-2.safetensors"), &before["shards/000001-2.safetensors"]).unwrap();
     assert_eq!(Dataset::open(dir.path()).unwrap().len(), 14);
     assert!(verify(dir.path(), true).unwrap().damage.is_empty());
-    collect_toy(&source, dir.path(), 14).unwrap();
+    collect_toy(source, dir.path(), 14).unwrap();
     assert!(contents(dir.path()) == truth);
 }
 

@@ -46,15 +46,20 @@ fn contents_of(dir: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn parts_merged_in_any_order_are_the_whole() {
-    let source = Toy::varied();
-    let truth = undisturbed(&source, 42);
+    for source in Toy::varied().in_both_codecs() {
+        assert_parts_are_the_whole(&source);
+    }
+}
+
+fn assert_parts_are_the_whole(source: &Toy) {
+    let truth = undisturbed(source, 42);
     let root = tempfile::tempdir().unwrap();
     let mut rng = stream(Seed(1), Purpose::World, 0);
     for count in [1, 2, 3, 16] {
-        let mut dirs = parts(root.path(), &source, 42, count);
+        let mut dirs = parts(root.path(), source, 42, count);
         // One of them has been run again elsewhere.
         let again = root.path().join(format!("{count}-again"));
-        record(&source, &again, 42, &format!("{}/{count}", count / 2));
+        record(source, &again, 42, &format!("{}/{count}", count / 2));
         dirs.push(again);
         for round in 0..6 {
             for left in (1..dirs.len()).rev() {
@@ -155,6 +160,13 @@ fn parts_of_different_datasets_are_refused_field_by_field() {
     }
     assert_eq!(text.lines().count(), 4, "{text}");
     assert!(!out.exists());
+    let packed = root.path().join("packed");
+    record(&Toy::varied().packed(), &packed, 42, "1/2");
+    let text = merged(&[dirs[0].clone(), packed], &out).unwrap_err().to_string();
+    assert!(
+        text.contains("codec: \"raw\" in the first, {\"zstd\":{\"block_bytes\":48,\"level\":1}} in the second"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -5,9 +5,14 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use envs::dataset::{Control, Dataset, DatasetError, Length, Progress, RecordedEpisode, Request, collect};
+use envs::dataset::{
+    Codec, ColumnSpec, Control, Dataset, DatasetError, DatasetHeader, Dtype, EpisodeBuffer, EpisodeSource, Length,
+    Progress, RecordedEpisode, Request, Zstd, collect,
+};
+use rand::Rng as _;
+use simulators::rng::{Purpose, Seed, stream};
 
-use crate::toy::{COLUMNS, Toy, collect_toy, contents, request, undisturbed};
+use crate::toy::{COLUMNS, PACKED, Toy, collect_toy, contents, request, undisturbed};
 
 fn assert_holds(dataset: &Dataset, source: &Toy) {
     for (k, episode) in dataset.episodes().enumerate() {
@@ -34,8 +39,8 @@ fn assert_holds(dataset: &Dataset, source: &Toy) {
 #[test]
 fn episodes_of_any_length_come_back() {
     let dir = tempfile::tempdir().unwrap();
-    for source in [Toy::varied(), Toy::fixed(5), Toy::fixed(0)] {
-        let dir = dir.path().join(format!("{:?}", source.length));
+    for source in [Toy::varied(), Toy::fixed(5), Toy::fixed(0)].into_iter().flat_map(Toy::in_both_codecs) {
+        let dir = dir.path().join(format!("{:?} {}", source.length, source.codec.name()));
         let outcome = collect_toy(&source, &dir, 30).unwrap();
         assert_eq!((outcome.before.episodes, outcome.now.episodes, outcome.stopped), (0, 30, false));
         let dataset = Dataset::open(&dir).unwrap();
@@ -47,6 +52,8 @@ fn episodes_of_any_length_come_back() {
         assert_eq!((info.episodes, info.shards, info.frames), (30, 8, info.steps + 30));
         assert_eq!(info.bytes, outcome.now.bytes);
         assert_eq!(info.longest, source.length.longest() as u64);
+        // 16 of a frame, 6 and 8 of its truth; 2, 4 and 1 of a step; 12 and 8 of an episode.
+        assert_eq!(info.row_bytes, 30 * info.frames + 7 * info.steps + 20 * info.episodes);
     }
 }
 
@@ -63,16 +70,24 @@ fn the_default_shard_size_holds_many_episodes() {
 
 #[test]
 fn bytes_do_not_depend_on_threads() {
-    let truth = undisturbed(&Toy::varied(), 42);
-    for threads in [1, 2, 3, 8] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        assert!(pool.install(|| undisturbed(&Toy::varied(), 42)) == truth, "{threads} threads");
+    for source in Toy::varied().in_both_codecs() {
+        let truth = undisturbed(&source, 42);
+        for threads in [1, 2, 3, 8] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert!(pool.install(|| undisturbed(&source, 42)) == truth, "{threads} threads");
+        }
     }
 }
 
 #[test]
 fn bytes_do_not_depend_on_stops() {
-    let truth = undisturbed(&Toy::varied(), 42);
+    for source in Toy::varied().in_both_codecs() {
+        assert_stops_do_not_matter(&source);
+    }
+}
+
+fn assert_stops_do_not_matter(source: &Toy) {
+    let truth = undisturbed(source, 42);
     let dir = tempfile::tempdir().unwrap();
     for round in 0.. {
         let stop = AtomicBool::new(false);
@@ -83,16 +98,15 @@ fn bytes_do_not_depend_on_stops() {
                 stop.store(true, Ordering::Relaxed);
             }
         };
-        let outcome =
-            collect(&Toy::varied(), dir.path(), request(42), Control { stop: &stop, progress: &watch }).unwrap();
+        let outcome = collect(source, dir.path(), request(42), Control { stop: &stop, progress: &watch }).unwrap();
         assert!(outcome.now.episodes > outcome.before.episodes && round < 20);
-        assert_holds(&Dataset::open(dir.path()).unwrap(), &Toy::varied());
+        assert_holds(&Dataset::open(dir.path()).unwrap(), source);
         if !outcome.stopped {
             break;
         }
     }
     assert!(contents(dir.path()) == truth);
-    let again = collect_toy(&Toy::varied(), dir.path(), 42).unwrap();
+    let again = collect_toy(source, dir.path(), 42).unwrap();
     assert_eq!(again.before, again.now);
     assert!(contents(dir.path()) == truth);
 }
@@ -109,13 +123,13 @@ fn a_raised_flag_stops_at_once() {
 
 #[test]
 fn bytes_do_not_depend_on_extensions() {
-    let truth = undisturbed(&Toy::varied(), 42);
-    let dir = tempfile::tempdir().unwrap();
-    for episodes in [1, 2, 10, 12, 33, 42] {
-        collect_toy(&Toy::varied(), dir.path(), episodes).unwrap();
-        assert!(contents(dir.path()) == undisturbed(&Toy::varied(), episodes), "{episodes} episodes");
+    for source in Toy::varied().in_both_codecs() {
+        let dir = tempfile::tempdir().unwrap();
+        for episodes in [1, 2, 10, 12, 33, 42] {
+            collect_toy(&source, dir.path(), episodes).unwrap();
+            assert!(contents(dir.path()) == undisturbed(&source, episodes), "{episodes} episodes");
+        }
     }
-    assert!(contents(dir.path()) == truth);
 }
 
 #[test]
@@ -142,6 +156,82 @@ fn another_source_is_refused_field_by_field() {
     let text = collect_toy(&Toy::varied(), dir.path(), 8).unwrap_err().to_string();
     assert!(text.contains("episodes = 8") && text.contains("has 9 episodes"), "{text}");
     assert!(contents(dir.path()) == before);
+}
+
+#[test]
+fn a_dataset_keeps_the_codec_it_was_begun_with() {
+    let root = tempfile::tempdir().unwrap();
+    let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
+    let collect = |dir: &str, codec, episodes| {
+        let request = Request { codec, ..request(episodes) };
+        collect(&Toy::varied(), &root.path().join(dir), request, control)
+    };
+    collect("raw", None, 5).unwrap();
+    collect("packed", Some(PACKED), 5).unwrap();
+    for (dir, asked, fields) in
+        [("raw", PACKED, "codec: \"raw\" on disk, {\"zstd\":"), ("packed", Codec::Raw, "}} on disk, \"raw\" asked")]
+    {
+        let text = collect(dir, Some(asked), 9).unwrap_err().to_string();
+        assert!(text.contains(fields) && text.contains("codec: "), "{text}");
+    }
+    // Nobody asks for another, or for other settings of the same.
+    collect("raw", None, 14).unwrap();
+    collect("packed", None, 9).unwrap();
+    collect("packed", Some(Codec::Zstd(Zstd::default())), 14).unwrap();
+    assert!(contents(&root.path().join("raw")) == undisturbed(&Toy::varied(), 14));
+    assert!(contents(&root.path().join("packed")) == undisturbed(&Toy::varied().packed(), 14));
+    for (codec, field) in [
+        (Zstd { level: 23, block_bytes: 48 }, "codec.zstd.level"),
+        (Zstd { level: 1, block_bytes: 0 }, "codec.zstd.block_bytes"),
+    ] {
+        let text = collect("new", Some(Codec::Zstd(codec)), 5).unwrap_err().to_string();
+        assert!(text.contains(field), "{text}");
+    }
+    assert!(!root.path().join("new").exists());
+}
+
+#[test]
+fn frames_that_were_seen_before_take_next_to_nothing() {
+    /// Looks at one of four noisy frames after the other.
+    struct Around;
+
+    impl EpisodeSource for Around {
+        fn header(&self) -> DatasetHeader {
+            DatasetHeader { env_id: "Around-v0".to_owned(), ..Toy::varied().header() }
+        }
+
+        fn columns(&self) -> Vec<ColumnSpec> {
+            vec![ColumnSpec::observations("observations", Dtype::U8, &[64, 64, 3])]
+        }
+
+        fn length(&self) -> Length {
+            Length::Fixed(199)
+        }
+
+        fn codec(&self) -> Codec {
+            Codec::Zstd(Zstd::default())
+        }
+
+        fn record(&self, k: u64, episode: &mut EpisodeBuffer<'_>) {
+            for t in 0..200 {
+                stream(Seed(k), Purpose::World, t as u64 % 4).fill_bytes(episode.row_mut(0, t));
+            }
+        }
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
+    collect(&Around, dir.path(), Request::episodes(3), control).unwrap();
+    let dataset = Dataset::open(dir.path()).unwrap();
+    for (k, episode) in dataset.episodes().enumerate() {
+        let recorded = RecordedEpisode::new(&Around, k as u64).unwrap();
+        assert_eq!(episode.column::<u8>("observations").unwrap(), recorded.column::<u8>("observations"));
+    }
+    // Four frames of noise an episode, and the whole episode is one block.
+    let (stored, noise) = (dataset.info().bytes, 3 * 4 * 64 * 64 * 3);
+    assert!(stored < noise + noise / 10, "{stored} bytes, {noise} of noise");
+    // These bytes are what this version of zstd makes of them. Another makes others, and could not go on with a dataset.
+    assert_eq!(dataset.digest(), "95a72d7661e701a4f34403d4f6f3508c02d3834808ebd590f685100559ed161a");
 }
 
 #[test]
@@ -219,6 +309,8 @@ fn each_kind_of_wrong_path_has_its_own_message() {
     assert!(open(&data).contains("dataset format 2"), "{}", open(&data));
     fs::write(&json, text.replace("\"codec\"", "\"kodec\"")).unwrap();
     assert!(open(&data).contains("kodec"), "{}", open(&data));
+    fs::write(&json, text.replace("\"raw\"", "\"lz4\"")).unwrap();
+    assert!(open(&data).contains("unknown variant `lz4`, expected `raw` or `zstd`"), "{}", open(&data));
     fs::write(&json, &text[..text.len() / 2]).unwrap();
     assert!(open(&data).contains("line"), "{}", open(&data));
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use envs::dataset::{
-    ColumnSpec, Control, DatasetError, DatasetHeader, Dtype, EpisodeBuffer, EpisodeSource, Length, Outcome, Progress,
-    Request, collect,
+    Codec, ColumnSpec, Control, DatasetError, DatasetHeader, Dtype, EpisodeBuffer, EpisodeSource, Length, Outcome,
+    Progress, Request, Zstd, collect,
 };
 use rand::Rng as _;
 use serde_json::json;
@@ -21,15 +21,29 @@ pub struct Toy {
     pub gain: f64,
     /// An episode that cannot be recorded.
     pub broken: Option<u64>,
+    pub codec: Codec,
 }
+
+/// Blocks of three frames, so that short episodes have several.
+pub const PACKED: Codec = Codec::Zstd(Zstd { level: 1, block_bytes: 3 * 16 });
 
 impl Toy {
     pub fn varied() -> Self {
-        Self { seed: 3, length: Length::AtMost(9), gain: 0.1, broken: None }
+        Self { seed: 3, length: Length::AtMost(9), gain: 0.1, broken: None, codec: Codec::Raw }
     }
 
     pub fn fixed(steps: usize) -> Self {
         Self { length: Length::Fixed(steps), ..Self::varied() }
+    }
+
+    /// The same with its frames packed.
+    pub fn packed(self) -> Self {
+        Self { codec: PACKED, ..self }
+    }
+
+    /// As it is, and packed.
+    pub fn in_both_codecs(self) -> [Self; 2] {
+        [self.clone(), self.packed()]
     }
 }
 
@@ -74,6 +88,10 @@ impl EpisodeSource for Toy {
         self.length
     }
 
+    fn codec(&self) -> Codec {
+        self.codec
+    }
+
     fn record(&self, k: u64, episode: &mut EpisodeBuffer<'_>) {
         if self.broken == Some(k) {
             return episode.fail("reward is NaN at step 3");
@@ -102,7 +120,7 @@ impl EpisodeSource for Toy {
 
 /// Shards of four episodes, so that a few dozen make many.
 pub fn request(episodes: u64) -> Request {
-    Request { episodes, episodes_per_shard: Some(4) }
+    Request { episodes, episodes_per_shard: Some(4), codec: None }
 }
 
 pub fn collect_toy(source: &Toy, dir: &Path, episodes: u64) -> Result<Outcome, DatasetError> {

@@ -34,7 +34,8 @@ fn recorded(dataset: &Dataset) -> Vec<Transition> {
     let row_bytes = |column: usize| dataset.columns()[column].row_bytes();
     let mut all = Vec::new();
     for episode in dataset.episodes() {
-        let row = |column: usize, t: usize| &episode.bytes(column)[t * row_bytes(column)..][..row_bytes(column)];
+        let rows: Vec<_> = (0..dataset.columns().len()).map(|column| episode.bytes(column).unwrap()).collect();
+        let row = |column: usize, t: usize| &rows[column][t * row_bytes(column)..][..row_bytes(column)];
         let hash = |t| blake3::hash(row(obs, t)).into();
         all.extend((0..episode.steps()).map(|t| Transition {
             episode: episode.number(),

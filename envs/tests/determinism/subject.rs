@@ -97,7 +97,7 @@ impl Subject {
     pub fn collected(self, seed: Seed, truth: Truth, episodes: u64) -> Collected {
         let folder = tempfile::tempdir().unwrap();
         let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
-        let request = Request { episodes, episodes_per_shard: Some(7) };
+        let request = Request { episodes, episodes_per_shard: Some(7), codec: None };
         collect(&*self.source(seed, truth), folder.path(), request, control).unwrap();
         let dataset = Dataset::open(folder.path()).unwrap();
         Collected { dataset, folder }

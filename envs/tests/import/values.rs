@@ -98,7 +98,7 @@ fn episodes_are_numbered_over_all_files_and_make_one_dataset() {
     let dir = tempfile::tempdir().unwrap();
     let source = open(&[fixture(OLD), fixture(NEW)]).unwrap();
     assert_eq!((source.episodes(), source.length()), (7, Length::Fixed(3)));
-    let request = Request { episodes: 7, episodes_per_shard: Some(2) };
+    let request = Request { episodes: 7, episodes_per_shard: Some(2), codec: None };
     let collected = |folder: &str, stop: &AtomicBool, progress: &(dyn Fn(envs::dataset::Progress) + Sync)| {
         collect(&source, &dir.path().join(folder), request, Control { stop, progress }).unwrap()
     };

@@ -28,33 +28,37 @@ fn images(small: u64) -> u64 {
 }
 
 /// Collects, and marks what is reported as committed.
-fn collect(recorder: &Recorder, episodes: u64) -> Result<Outcome, DatasetError> {
+fn collect(source: &Toy, recorder: &Recorder, episodes: u64) -> Result<Outcome, DatasetError> {
     let progress = |progress: Progress| recorder.mark(progress.episodes);
     let control = Control { stop: &AtomicBool::new(false), progress: &progress };
-    collect_into(recorder, &Toy::varied(), &recorder.root().join("data"), request(episodes), control)
+    collect_into(recorder, source, &recorder.root().join("data"), request(episodes), control)
 }
 
 /// The rows of every episode of a dataset, by number.
 fn rows(dir: &Path, case: &str) -> BTreeMap<u64, Vec<Vec<u8>>> {
     let dataset = Dataset::open(dir).unwrap_or_else(|error| panic!("{case}: {error}"));
     let columns = 0..dataset.columns().len();
-    dataset.episodes().map(|e| (e.number(), columns.clone().map(|c| e.bytes(c).to_vec()).collect())).collect()
+    dataset
+        .episodes()
+        .map(|e| (e.number(), columns.clone().map(|c| e.bytes(c).unwrap().into_owned()).collect()))
+        .collect()
 }
 
 /// The dataset as it should be.
 struct Truth {
+    source: Toy,
     rows: BTreeMap<u64, Vec<Vec<u8>>>,
     files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Truth {
-    fn new() -> Self {
+    fn new(source: Toy) -> Self {
         let recorder = Recorder::new();
-        collect(&recorder, EPISODES).unwrap();
+        collect(&source, &recorder, EPISODES).unwrap();
         let data = recorder.root().join("data");
-        let files = undisturbed(&Toy::varied(), EPISODES);
+        let files = undisturbed(&source, EPISODES);
         assert!(contents(&data) == files, "being recorded changes nothing");
-        Self { rows: rows(&data, "whole"), files }
+        Self { source, rows: rows(&data, "whole"), files }
     }
 
     /// Takes the power away once, lets collecting go on, takes it away again in the midst of that, and lets collecting
@@ -66,12 +70,12 @@ impl Truth {
         let (case, mut promised) = (format!("{case}, image {image}, cut at {at} of {}", first.len()), 0);
         let second = self.left_by(first, at, &mut drawn(at, image), &mut promised, &case);
         let from = second.len();
-        collect(&second, EPISODES).unwrap_or_else(|error| panic!("{case}: {error}"));
+        collect(&self.source, &second, EPISODES).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert!(contents(&second.root().join("data")) == self.files, "{case}: other bytes");
         let at = cut(&second, from);
         let case = format!("{case}, then at {} of {}", at - from, second.len() - from);
         let third = self.left_by(&second, at, &mut drawn(at, image), &mut promised, &case);
-        collect(&third, EPISODES).unwrap_or_else(|error| panic!("{case}: {error}"));
+        collect(&self.source, &third, EPISODES).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert!(contents(&third.root().join("data")) == self.files, "{case}: other bytes");
     }
 
@@ -109,18 +113,20 @@ fn drawn(cut: usize, image: u64) -> Luck {
 
 #[test]
 fn a_collection_survives_a_power_loss() {
-    let (truth, recorder) = (Truth::new(), Recorder::new());
-    collect(&recorder, EPISODES).unwrap();
-    (0..images(125)).for_each(|image| truth.twice(&recorder, 0, image, "new"));
-    assert!(counted() >= 250);
+    for source in Toy::varied().in_both_codecs() {
+        let (truth, recorder) = (Truth::new(source), Recorder::new());
+        collect(&truth.source, &recorder, EPISODES).unwrap();
+        (0..images(125)).for_each(|image| truth.twice(&recorder, 0, image, "new"));
+    }
+    assert!(counted() >= 500);
 }
 
 #[test]
 fn an_extension_survives_a_power_loss() {
-    let (truth, recorder) = (Truth::new(), Recorder::new());
-    collect(&recorder, 6).unwrap();
+    let (truth, recorder) = (Truth::new(Toy::varied().packed()), Recorder::new());
+    collect(&truth.source, &recorder, 6).unwrap();
     let begun = recorder.len();
-    let outcome = collect(&recorder, EPISODES).unwrap();
+    let outcome = collect(&truth.source, &recorder, EPISODES).unwrap();
     assert_eq!((outcome.before.episodes, outcome.now.episodes), (6, EPISODES), "what was replaced counts once");
     (0..images(125)).for_each(|image| truth.twice(&recorder, begun, image, "extended"));
     assert!(counted() >= 250);
@@ -146,20 +152,20 @@ const DEATHS: [(&str, &str); 13] = [
 /// A process that dies leaves what it wrote to the system, which is not yet the disk: the next one must not take it for
 /// safe. So it dies at each of its operations, the next process goes on, and then the power goes.
 fn died_and_went_on(begin_with: Option<u64>) {
-    let truth = Truth::new();
+    let truth = Truth::new(Toy::varied());
     let mut image = 0;
     for (kind, part) in DEATHS {
         for n in 1.. {
             let case = format!("died at {kind}~{part}:{n}");
             let recorder = Recorder::new();
-            begin_with.map(|episodes| collect(&recorder, episodes).unwrap());
-            let died = recorder.dying(kind, part, n, || drop(collect(&recorder, EPISODES)));
+            begin_with.map(|episodes| collect(&truth.source, &recorder, episodes).unwrap());
+            let died = recorder.dying(kind, part, n, || drop(collect(&truth.source, &recorder, EPISODES)));
             if !died {
                 assert!(n > 1 || begin_with.is_some(), "{case}: there is no such operation");
                 break;
             }
             let from = recorder.len();
-            collect(&recorder, EPISODES).unwrap_or_else(|error| panic!("{case}: {error}"));
+            collect(&truth.source, &recorder, EPISODES).unwrap_or_else(|error| panic!("{case}: {error}"));
             assert!(contents(&recorder.root().join("data")) == truth.files, "{case}: other bytes");
             for (cut, mut luck) in recorder.worst(from) {
                 let case = format!("{case}, cut at {cut}, {luck:?}");

@@ -114,9 +114,12 @@ fn gather() -> Result<f64> {
     let (_folder, dataset) = recorded(2_000)?;
     let clips = Clips::new(dataset, 70, Seed(1))?;
     let (mut observations, mut actions, mut next) = (Vec::new(), Vec::new(), 0);
+    let mut gathered = Ok(());
     let seconds = seconds_per_call(|| {
-        clips.batch(&clips.draws(next, CLIPS), &mut observations, &mut actions);
+        let batch = clips.batch(&clips.draws(next, CLIPS), &mut observations, &mut actions);
+        gathered = std::mem::replace(&mut gathered, Ok(())).and(batch);
         next += CLIPS as u64;
     });
+    gathered?;
     Ok(CLIPS as f64 / seconds)
 }

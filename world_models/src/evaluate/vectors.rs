@@ -99,7 +99,7 @@ fn ask(
     let (b, frames) = (windows.len() as i64, (context + horizon) as i64);
     let gathered = |(name, column), rows: i64, width: usize| -> Result<Tensor, EvaluateError> {
         let mut bytes = Vec::new();
-        clips.gather(column, windows, &mut bytes);
+        clips.gather(column, windows, &mut bytes)?;
         let spec = &clips.dataset().columns()[column];
         if let Some((row, value)) = spec.first_not_finite(&bytes) {
             let (window, step) = (windows[row / rows as usize], row % rows as usize);
@@ -164,12 +164,12 @@ fn yardstick(
     for (position, episode) in dataset.episodes().enumerate() {
         for (name, column) in [columns.observations, columns.rewards] {
             let spec = &dataset.columns()[column];
-            if let Some((step, value)) = spec.first_not_finite(episode.bytes(column)) {
+            if let Some((step, value)) = spec.first_not_finite(&episode.bytes(column)?) {
                 return Err(not_finite(dataset, position, name, step, value).into());
             }
         }
-        observations.add(episode.column("observations")?);
-        rewards.add(episode.column("rewards")?);
+        observations.add(&episode.column("observations")?);
+        rewards.add(&episode.column("rewards")?);
     }
     let fitted = || split.fitted.iter().map(|&position| dataset.episode(position).expect("a position in this dataset"));
     // Every so many rows of all, whichever episodes they are of.
