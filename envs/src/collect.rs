@@ -16,7 +16,7 @@ use crate::batch::StepBatch;
 use crate::biased_walk::BiasedWalk;
 use crate::buffer::{Buffer, Dtype, Scalar, with_values};
 use crate::coverage::{CoverageError, CoveragePlanner};
-use crate::dataset::{self, ColumnSpec, DatasetHeader, EpisodeBuffer, EpisodeSource, Length};
+use crate::dataset::{self, Codec, ColumnSpec, DatasetHeader, EpisodeBuffer, EpisodeSource, Length, Zstd};
 use crate::env::{Env, EnvError, EnvSpec};
 use crate::policy::Policy;
 use crate::registry::Entry;
@@ -306,6 +306,11 @@ impl EpisodeSource for BlockWorldSource {
             ]);
         }
         columns
+    }
+
+    fn codec(&self) -> Codec {
+        // The same floors and walls are seen again and again.
+        Codec::Zstd(Zstd::default())
     }
 
     fn length(&self) -> Length {

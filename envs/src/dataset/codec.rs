@@ -1,7 +1,7 @@
 //! Codecs: how the rows of a column lie in a shard, as they are in memory or packed.
 //!
-//! A codec packs pictures: the columns of `u8` with at least two axes a row. All others lie as they are, so that whoever reads
-//! one needs no codec. The rows of a packed column are cut into blocks that end with their episode, and every block is a zstd
+//! A codec packs pictures: the columns of `u8` or `u16` with at least two axes a row. All others lie as they are, so that whoever
+//! reads one needs no codec. The rows of a packed column are cut into blocks that end with their episode, and every block is a zstd
 //! frame of its own, which any zstd library unpacks. The frames follow each other in a tensor `NAME.zstd`; a tensor
 //! `NAME.blocks`, i64 `[blocks, 2]`, has for each where it ends and the CRC-32 of its bytes.
 //!
@@ -75,7 +75,7 @@ impl Codec {
     /// Rows of a block of `column`, where it is packed. The last of an episode may have fewer.
     pub(super) fn block_rows(self, column: &ColumnSpec) -> Option<usize> {
         match self {
-            Self::Zstd(zstd) if column.dtype == Dtype::U8 && column.shape.len() >= 2 => {
+            Self::Zstd(zstd) if matches!(column.dtype, Dtype::U8 | Dtype::U16) && column.shape.len() >= 2 => {
                 Some((zstd.block_bytes / column.row_bytes()).max(1))
             }
             Self::Raw | Self::Zstd(_) => None,
