@@ -175,7 +175,7 @@ fn choices_arrive_as_so_many_numbers_and_the_first_as_none() {
     assert_eq!(clip.action(0), Tensor::zeros([2, 5], (Kind::Float, Device::Cpu)));
     for (sample, window) in (0..).zip(windows) {
         let episode = dataset.episode(window.episode).unwrap();
-        let taken = Tensor::from_slice(episode.column::<i64>("actions").unwrap());
+        let taken = Tensor::from_slice(&episode.column::<i64>("actions").unwrap());
         assert_eq!(clip.actions.get(sample).narrow(0, 1, STEPS as i64), crate::support::told(&taken));
     }
 }
