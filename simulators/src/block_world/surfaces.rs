@@ -180,7 +180,8 @@ fn drawn(surface: Surface) -> Image {
         match surface {
             Surface::White => [1.0; 3],
             Surface::Concrete => shade([0.599, 0.596, 0.580], 0.05 * speckle(at)),
-            Surface::CeilingTileNoBorder => shade([0.849; 3], 0.22 * speckle(at)),
+            // So fine that it is even from afar.
+            Surface::CeilingTileNoBorder => shade([0.849; 3], 0.3 * fine.at(at)),
             Surface::Cardboard => {
                 let flute = libm::sinf(y * 64.0 * std::f32::consts::TAU);
                 shade([0.732, 0.609, 0.420], 0.03f32.mul_add(flute, 0.05 * speckle(at)))

@@ -13,18 +13,26 @@ use envs::policy::{Policy, RandomWalk};
 use envs::registry::find;
 use envs::vector::{AutoresetMode, Reset, VectorConfig};
 use rand::RngExt;
+use rayon::prelude::*;
 use serde_json::json;
+use simulators::block_world::{Action, BlockWorld, BlockWorldConfig, Surfaces};
 use simulators::digits::DigitBank;
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig};
 use simulators::rng::{Purpose, Seed, stream};
+use simulators::room::Picture;
 use simulators::world::{World, step_and_render};
 use tempfile::TempDir;
 
 use super::{ENOUGH, Rate, seconds_per_call};
 
-pub const BENCHES: [Rate; 6] = [
+pub const BENCHES: [Rate; 11] = [
     ("mnist_world/step_render", "frames/s", || step_render(rayon::current_num_threads())),
     ("mnist_world/step_render_1_thread", "frames/s", || step_render(1)),
+    ("block_world/step_render", "frames/s", || rooms(128, false)),
+    ("block_world/step_render_depth_ids_map", "frames/s", || rooms(128, true)),
+    ("block_world/step_render_256", "frames/s", || rooms(256, false)),
+    ("block_world/physics_steps", "steps/s", bodies),
+    ("block_world/to_disk_full", "frames/s", rooms_to_disk),
     ("vector_env/steps", "steps/s", vector_env),
     ("collect/to_disk_state", "frames/s", || to_disk(Truth::State)),
     ("collect/to_disk_full", "frames/s", || to_disk(Truth::Full)),
@@ -59,6 +67,72 @@ fn step_render(threads: usize) -> Result<f64> {
         })
     });
     Ok(BATCH as f64 / seconds)
+}
+
+/// Rooms in a batch.
+const ROOMS: usize = 64;
+
+/// Worlds of a preset of Blockworld, each in its own state.
+fn block_worlds(preset: &str, image: usize) -> Result<Vec<BlockWorld>> {
+    let config = BlockWorldConfig::preset(preset).context("a preset of Blockworld")?;
+    let fresh = |i| {
+        let mut world = BlockWorld::new(BlockWorldConfig { image, ..config.clone() }, Surfaces::drawn())?;
+        world.reset(&mut stream(Seed(1), Purpose::World, i));
+        Ok(world)
+    };
+    (0..ROOMS as u64).map(fresh).collect()
+}
+
+/// Pictures a second of the published Blockworld, in random actions: of `image` by `image` pixels and four samples a pixel; with `truth` also how
+/// far each pixel is and of whom, and the room from above.
+fn rooms(image: usize, truth: bool) -> Result<f64> {
+    let mut worlds = block_worlds("dynamic", image)?;
+    let mut rng = stream(Seed(1), Purpose::Policy, 0);
+    let mut actions = [Action::Nothing; ROOMS];
+    let (mut frames, mut maps) = (vec![0; ROOMS * image * image * 3], vec![0; ROOMS * image * image * 3]);
+    let (mut depths, mut ids) = (vec![0.0; ROOMS * image * image], vec![0; ROOMS * image * image]);
+    let seconds = seconds_per_call(|| {
+        actions.fill_with(|| Action::ALL[rng.random_range(0..Action::ALL.len())]);
+        if !truth {
+            step_and_render(&mut worlds, &actions, &mut frames);
+            return;
+        }
+        let pixels = image * image;
+        let rows = (
+            worlds.par_iter_mut().zip(&actions),
+            (frames.par_chunks_exact_mut(3 * pixels), maps.par_chunks_exact_mut(3 * pixels)),
+            (depths.par_chunks_exact_mut(pixels), ids.par_chunks_exact_mut(pixels)),
+        );
+        rows.into_par_iter().for_each(|((world, &action), (rgb, map), (depth, ids))| {
+            world.step(action);
+            world.paint(Picture { rgb, depth: Some(depth), ids: Some(ids) });
+            world.plan(image, map);
+        });
+    });
+    Ok(ROOMS as f64 / seconds)
+}
+
+/// Steps a second of rooms with eight bodies that the agent pushes about, without pictures.
+fn bodies() -> Result<f64> {
+    let mut worlds = block_worlds("physics", 16)?;
+    let mut rng = stream(Seed(1), Purpose::Policy, 0);
+    let mut actions = [Action::Nothing; ROOMS];
+    let seconds = seconds_per_call(|| {
+        actions.fill_with(|| Action::ALL[rng.random_range(0..Action::ALL.len())]);
+        worlds.par_iter_mut().zip(&actions).for_each(|(world, &action)| world.step(action));
+    });
+    Ok(ROOMS as f64 / seconds)
+}
+
+/// Frames a second of the published Blockworld to disk, packed, with all ground truth.
+fn rooms_to_disk() -> Result<f64> {
+    let folder = scratch()?;
+    let config = CollectConfig { seed: Seed(0), truth: Truth::Full };
+    let source = find("BlockWorld-v0")?.source(&json!({}), &config)?;
+    let control = Control { stop: &AtomicBool::new(false), progress: &|_| {} };
+    let begin = Instant::now();
+    let outcome = collect(source.as_ref(), folder.path(), Request::episodes(60), control)?;
+    Ok(outcome.now.frames as f64 / begin.elapsed().as_secs_f64())
 }
 
 /// Steps a second of a whole batch of environments: checked actions, rewards, time limits, auto-reset.
