@@ -19,6 +19,18 @@ fn picture(file: &Path) -> Image {
     Image::from_png(&fs::read(file).expect("a file")).expect("a picture")
 }
 
+/// Which pixels show something coloured: neither room nor grey block.
+fn coloured(rgb: &[u8]) -> Vec<bool> {
+    let spread = |[r, g, b]: &[u8; 3]| r.max(g).max(b) - r.min(g).min(b);
+    rgb.as_chunks::<3>().0.iter().map(|pixel| spread(pixel) > 60).collect()
+}
+
+/// Whether the mask has a pixel within one of pixel `at`.
+fn near(mask: &[bool], at: usize) -> bool {
+    let around = |at: usize| at.saturating_sub(1)..=(at + 1).min(127);
+    around(at / 128).any(|row| around(at % 128).any(|column| mask[row * 128 + column]))
+}
+
 fn psnr(ours: &[u8], theirs: &[u8]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
     let squares: f64 = ours.iter().zip(theirs).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
@@ -41,7 +53,15 @@ fn pictures_are_those_of_the_original() {
         let mut rgb = vec![0; 128 * 128 * 3];
         painter.draw(&Scene { room: &room, things: &things, eye }, Picture { rgb: &mut rgb, depth: None, ids: None });
         let theirs = picture(&frames.join(&state.frame)).rgb;
-        found.entry(state.frame.starts_with("tex")).or_default().push(psnr(&rgb, &theirs));
+        let textured = state.frame.starts_with("tex");
+        if !textured {
+            let [ours, theirs] = [&rgb, &theirs].map(|rgb| coloured(rgb));
+            let apart = |a: &[bool], b: &[bool]| (0..128 * 128).filter(|&at| a[at] && !near(b, at)).count();
+            assert_eq!((apart(&ours, &theirs), apart(&theirs, &ours)), (0, 0), "{}: outlines", state.frame);
+            let differ = ours.iter().zip(&theirs).filter(|(a, b)| a != b).count();
+            assert!(differ <= 6, "{}: {differ} pixels along outlines", state.frame);
+        }
+        found.entry(textured).or_default().push(psnr(&rgb, &theirs));
     }
     let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
     let least = |of: &[f64]| of.iter().copied().fold(f64::INFINITY, f64::min);
