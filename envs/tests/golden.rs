@@ -45,8 +45,8 @@ const GOLDEN: &[[&str; 4]] = &[
     [
         "BlockWorld-v0",
         r#"{"frames": 30, "world": {"image": 48, "regime": "physics", "balls": 0.5, "turn": 15, "stride": 0.25}}"#,
-        "e1b1ec4614ad73ec246e0d7f044b63b36509540dc31bec80bbd24d21d40ced83",
-        "32cd367799533ea354ceb8e8b2034b14c0d19dccc0423a6de9b106b26cda7d66",
+        "976dcc2185d08e3606446e8c25d55a9533ab3afbc38b2c401237d78f9a28ace3",
+        "67c3105e9dd60aaa475e60ee0fffcf390f20912e61e46ffa2ed186a097cf31a2",
     ],
     [
         "BlockWorldFind-v0",

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use rand::RngExt as _;
-use rapier3d::na::Unit;
 use rapier3d::prelude::{
     ColliderBuilder, PhysicsWorld, Pose as Placed, RigidBodyBuilder, RigidBodyHandle, Rotation, Vector,
 };
@@ -46,17 +45,19 @@ impl Physics {
         let mut engine = PhysicsWorld::default();
         engine.integration_parameters.dt = STEP_SECONDS / SUBSTEPS as f32;
         let side = f32::from(config.room);
-        // Floor and ceiling, and walls: half spaces whose surfaces face the room.
-        for (normal, at) in [
-            (Vector::Y, Vector::ZERO),
-            (-Vector::Y, Vector::Y * (WALL_HEIGHT + 2.0 * DROP)),
-            (Vector::X, Vector::ZERO),
-            (-Vector::X, Vector::X * side),
-            (Vector::Z, Vector::ZERO),
-            (-Vector::Z, Vector::Z * side),
+        // Floor, ceiling and walls, a metre thick: only those that a body is near are looked at.
+        let (half, height) = (side / 2.0, WALL_HEIGHT + 2.0 * DROP);
+        let shell = engine.insert_body(RigidBodyBuilder::fixed());
+        for (middle, [x, y, z]) in [
+            (Vector::new(half, -0.5, half), [half + 1.0, 0.5, half + 1.0]),
+            (Vector::new(half, height + 0.5, half), [half + 1.0, 0.5, half + 1.0]),
+            (Vector::new(-0.5, height / 2.0, half), [0.5, height / 2.0, half]),
+            (Vector::new(side + 0.5, height / 2.0, half), [0.5, height / 2.0, half]),
+            (Vector::new(half, height / 2.0, -0.5), [half, height / 2.0, 0.5]),
+            (Vector::new(half, height / 2.0, side + 0.5), [half, height / 2.0, 0.5]),
         ] {
-            let wall = ColliderBuilder::halfspace(Unit::new_unchecked(normal)).friction(0.7).restitution(0.4);
-            engine.insert(RigidBodyBuilder::fixed().translation(at), wall);
+            let wall = ColliderBuilder::cuboid(x, y, z).translation(middle).friction(0.7).restitution(0.4);
+            engine.insert_collider(wall, Some(shell));
         }
         let [x, z] = agent.place;
         let body = RigidBodyBuilder::dynamic().translation(Vector::new(x, AGENT_HEIGHT / 2.0, z)).lock_rotations();
