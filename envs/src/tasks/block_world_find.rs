@@ -20,6 +20,9 @@ use crate::registry::{Drawn, Task};
 /// The colour to find: the first of the palette.
 const RED: u8 = 0;
 
+/// Worlds that are drawn for an episode, at most.
+const TRIES: u32 = 100;
+
 /// Configuration of [`BlockWorldFindEnv`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -170,14 +173,17 @@ impl Env for BlockWorldFindEnv {
         &self.spec
     }
 
-    /// Draws worlds until one has nothing red within reach.
+    /// Draws worlds until one has nothing red within reach; where that is so rare that none of [`TRIES`] has, the last one.
     fn reset(&mut self, rng: &mut Rng, obs: &mut [u8]) {
-        self.world.reset(rng);
-        while self.distance() <= self.reach {
+        for _ in 0..TRIES {
             self.world.reset(rng);
+            if self.distance() > self.reach {
+                break;
+            }
         }
         let most = self.spec.max_steps.unwrap_or(u32::MAX);
-        self.progress = Progress { shortest: shortest(&self.world, self.reach, most), taken: 0 };
+        // Nobody arrives before the first step.
+        self.progress = Progress { shortest: shortest(&self.world, self.reach, most).max(1), taken: 0 };
         self.world.render(obs);
     }
 
@@ -291,6 +297,14 @@ mod tests {
             let expected = start.shortest() as f32 / (start.shortest() + pauses) as f32;
             assert!((outcome.reward - expected).abs() < 1e-6, "{} instead of {expected}", outcome.reward);
         }
+    }
+
+    #[test]
+    fn where_red_is_everywhere_an_episode_begins_all_the_same() {
+        let world = BlockWorldConfig { room: 4, most: 40, fewest: 40, ..Default::default() };
+        let mut env = env(BlockWorldFindConfig { world, reach: 4.0, ..Default::default() }, 0);
+        let outcome = env.step(&[4], &mut stream(Seed(0), Purpose::World, 0), &mut vec![0; 16 * 16 * 3]);
+        assert_eq!((env.shortest(), outcome), (1, Outcome { reward: 1.0, terminated: true }));
     }
 
     #[test]
