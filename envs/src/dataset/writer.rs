@@ -31,7 +31,7 @@ pub const PACKED_SHARD_BYTES: u64 = 256 << 20;
 pub struct Request {
     /// Episodes that the dataset shall have, those already committed included.
     pub episodes: u64,
-    /// Episodes of a shard; by default as many as make [`SHARD_BYTES`], or [`PACKED_SHARD_BYTES`], or as the dataset already has.
+    /// Episodes of a shard; by default as many as make [`SHARD_BYTES`], or of packed rows 256 MiB before they are packed, or as the dataset already has.
     pub episodes_per_shard: Option<u64>,
     /// How it is encoded; by default as the dataset already is, or as [`EpisodeSource::codec`] says. A dataset that is packed
     /// goes on with the settings it was begun with.

@@ -173,7 +173,7 @@ impl Env for BlockWorldFindEnv {
         &self.spec
     }
 
-    /// Draws worlds until one has nothing red within reach; where that is so rare that none of [`TRIES`] has, the last one.
+    /// Draws worlds until one has nothing red within reach; where that is so rare that none of a hundred has, the last one.
     fn reset(&mut self, rng: &mut Rng, obs: &mut [u8]) {
         for _ in 0..TRIES {
             self.world.reset(rng);
