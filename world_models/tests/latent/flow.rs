@@ -1,13 +1,13 @@
 //! What dynamics that follow a velocity do, and their gradients.
 
-use std::collections::BTreeMap;
-
 use simulators::rng::Seed;
 use tch::{Device, Kind, Tensor, nn};
 use world_models::flow::Solver;
 use world_models::latent::reward::RewardHead;
 use world_models::latent::{Dynamics, FlowConfig, LatentConfig, LatentModel, Sequences, Starts, parameters};
 use world_models::mlp::{Numbers, gradient};
+
+use super::by_name;
 
 const INPUTS: i64 = 5;
 const ACTIONS: i64 = 2;
@@ -28,7 +28,7 @@ fn model(dynamics: Dynamics) -> (nn::VarStore, LatentModel) {
     let built: usize = vs.variables().values().map(Tensor::numel).sum();
     assert_eq!(parameters(&config, INPUTS, ACTIONS), built as u64);
     tch::manual_seed(1);
-    for mut variable in vs.variables().into_values() {
+    for mut variable in by_name(&vs).into_values() {
         let noise = variable.randn_like() * 0.3;
         let _ = tch::no_grad(|| variable.g_add_(&noise));
     }
@@ -124,9 +124,6 @@ fn gradients_of_the_loss_are_those_of_differences() {
     }
 }
 
-/// Velocities that end in SimNorm sum to one in each group, those that are asked for to `-t`: no weights bring the loss below
-/// a bound, which is 1.304 at the published sizes, and what is imagined leaves what observations look like. A linear end has no
-/// such bound.
 /// Inputs are filled up to whole vectors there, and velocities are of half the bytes.
 #[test]
 fn half_the_bytes_give_nearly_the_same_gradients() {
@@ -136,8 +133,7 @@ fn half_the_bytes_give_nearly_the_same_gradients() {
         let gradients = |numbers| {
             vs.trainable_variables().iter_mut().for_each(Tensor::zero_grad);
             let losses = model.learn(&batch, 0.9, numbers, Some(&times));
-            let named: BTreeMap<String, Tensor> = vs.variables().into_iter().collect();
-            let flat = named.values().map(Tensor::grad).filter(Tensor::defined).map(|grad| grad.flatten(0, -1));
+            let flat = by_name(&vs).into_values().map(|weight| weight.grad()).filter(Tensor::defined).map(|grad| grad.flatten(0, -1));
             (losses, Tensor::cat(&flat.collect::<Vec<_>>(), 0))
         };
         let (exact, expected) = gradients(Numbers::F32);
@@ -148,6 +144,9 @@ fn half_the_bytes_give_nearly_the_same_gradients() {
     }
 }
 
+/// Velocities that end in SimNorm sum to one in each group, those that are asked for to `-t`: no weights bring the loss below
+/// a bound, which is 1.304 at the published sizes, and what is imagined leaves what observations look like. A linear end has no
+/// such bound.
 #[test]
 fn velocities_in_simnorm_cannot_be_learned() {
     const HORIZON: i64 = 16;

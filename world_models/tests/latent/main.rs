@@ -8,3 +8,12 @@ mod flow;
 mod parity;
 mod reward;
 mod shown;
+
+use std::collections::BTreeMap;
+
+use tch::{Tensor, nn};
+
+/// Weights in an order that does not change, so that what is drawn for them one after the other does not either.
+fn by_name(vs: &nn::VarStore) -> BTreeMap<String, Tensor> {
+    vs.variables().into_iter().collect()
+}

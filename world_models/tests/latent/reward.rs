@@ -7,6 +7,8 @@ use world_models::latent::reward::{RewardHead, RewardLoss, RewardScale, TwoHot};
 use world_models::latent::{LatentConfig, LatentModel, Ready, Sequences};
 use world_models::mlp::Numbers;
 
+use super::by_name;
+
 const STEPS: i64 = 3;
 const ROWS: i64 = 32;
 
@@ -117,7 +119,7 @@ fn gradients_are_those_of_differences() {
     ] {
         let (vs, model) = model(TwoHot { bins: 7, limit: 4.0, loss, scale });
         tch::manual_seed(5);
-        for mut variable in vs.variables().into_values() {
+        for mut variable in by_name(&vs).into_values() {
             let noise = variable.randn_like() * 0.3;
             let _ = tch::no_grad(|| variable.g_add_(&noise));
         }

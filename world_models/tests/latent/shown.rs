@@ -1,12 +1,12 @@
 //! Observations that are read from latents, and what a policy is shown.
 
-use std::collections::BTreeMap;
-
 use simulators::rng::Seed;
 use tch::{Device, Kind, Tensor, nn};
 use world_models::adam::{Adam, AdamConfig};
 use world_models::latent::{LatentConfig, LatentModel, Sequences, Shown, parameters};
 use world_models::mlp::{Numbers, gradient};
+
+use super::by_name;
 
 const INPUTS: i64 = 3;
 
@@ -25,11 +25,6 @@ fn batch(seed: i64) -> Sequences {
     let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
     let observations = random(&[4, 64, INPUTS]);
     Sequences { actions: observations.narrow(0, 1, 3).narrow(2, 0, 2), observations, rewards: random(&[3, 64]) }
-}
-
-/// In an order that does not change.
-fn by_name(vs: &nn::VarStore) -> BTreeMap<String, Tensor> {
-    vs.variables().into_iter().collect()
 }
 
 fn first_weight(vs: &nn::VarStore) -> Tensor {
