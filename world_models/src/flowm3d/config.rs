@@ -54,6 +54,9 @@ pub struct Flowm3dConfig {
     pub field_of_view: f64,
     /// With which probability a step of training writes the true frame in place of the predicted one (0.125).
     pub teacher_forcing: f64,
+    /// How much it counts in training to draw each frame that is seen from the map it was just written into, beside the
+    /// predictions (0, as published). It says at once what writing and drawing have to do; what is to come is often new.
+    pub reconstruction: f64,
     /// The precision of tokens (f32). The map and the weights stay in `f32`.
     pub precision: Precision,
     /// Whether training keeps only the maps of all steps, and computes a step again on its way back: a third more work for a
@@ -78,6 +81,7 @@ impl Default for Flowm3dConfig {
             mixing: Mixing::Faithful,
             field_of_view: 60.0,
             teacher_forcing: 0.125,
+            reconstruction: 0.0,
             precision: Precision::F32,
             recompute: true,
         }
@@ -168,6 +172,7 @@ impl Flowm3dConfig {
             Limit::whole("mlp_ratio", self.mlp_ratio.into(), 1..=8),
             Limit::real("field_of_view", self.field_of_view, (Bound::Excluded(0.0), Bound::Included(180.0))),
             Limit::real("teacher_forcing", self.teacher_forcing, 0.0..=1.0),
+            Limit::real("reconstruction", self.reconstruction, 0.0..=100.0),
         ]
     }
 

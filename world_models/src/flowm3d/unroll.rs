@@ -18,8 +18,9 @@ pub fn forced(probability: f64, clip: &Clip, rng: &mut Rng) -> Vec<bool> {
     (0..clip.steps()).map(|t| t >= clip.context && rng.random_bool(probability)).collect()
 }
 
-/// Mean squared error of the predicted frames (of the paper, and its code); its `backward` gives the gradients of all weights, which
-/// were computed on the way. `forced` says of each step whether the true frame is written.
+/// Mean squared error of the predicted frames (of the paper, and its code), and `reconstruction` times that of the seen frames as
+/// they are drawn once they are written; its `backward` gives the gradients of all weights, which were computed on the way.
+/// `forced` says of each step whether the true frame is written.
 ///
 /// # Panics
 /// If the clip does not fit the configuration, or has no frame to see or none to predict.
@@ -64,7 +65,7 @@ struct Pass<'a> {
 struct Look {
     /// What is in view before anything is written, a leaf.
     cells: Tensor,
-    /// This step's share of the loss, if it predicts.
+    /// This step's share of the loss: of what is predicted, or of what is drawn again.
     loss: Option<Tensor>,
     /// What is in view then, if that is ever asked for.
     written: Option<Tensor>,
@@ -86,13 +87,16 @@ impl Pass<'_> {
         let (model, clip, frame) = (self.model, self.clip, self.clip.frame(t));
         let cells = leaf(&model.seen(mixed));
         let drawn = (t >= clip.context).then(|| model.drawn(&cells));
-        let predicted = (clip.steps() - clip.context) as f64;
-        let loss = drawn.as_ref().map(|drawn| drawn.mse_loss(&frame, tch::Reduction::Mean) / predicted);
+        let share = |drawn: &Tensor, of: i64| drawn.mse_loss(&frame, tch::Reduction::Mean) / of as f64;
+        let predicted = drawn.as_ref().map(|drawn| share(drawn, clip.steps() - clip.context));
         // What is predicted last is never written.
         let written = (t + 1 < clip.steps()).then(|| {
-            let shown = drawn.filter(|_| !self.forced[t as usize]).unwrap_or(frame);
-            model.written(&cells, &shown, &clip.action(t))
+            let shown = drawn.as_ref().filter(|_| !self.forced[t as usize]).unwrap_or(&frame);
+            model.written(&cells, shown, &clip.action(t))
         });
+        let weight = model.config.reconstruction;
+        let redrawn = || written.as_ref().filter(|_| weight > 0.0).map(|written| model.drawn(written));
+        let loss = predicted.or_else(|| redrawn().map(|redrawn| share(&redrawn, clip.context) * weight));
         Look { cells, loss, written }
     }
 
@@ -132,5 +136,63 @@ impl Pass<'_> {
             add(writing.len() + drawing.len(), &mixing);
         }
         before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::RngExt;
+    use simulators::rng::{Purpose, Seed, stream};
+    use tch::{Device, Kind, Reduction, nn};
+
+    use super::*;
+    use crate::belief::roll_out;
+    use crate::flowm3d::{ACTIONS, Flowm3dConfig, Mixing};
+
+    #[test]
+    fn what_is_drawn_again_counts_beside_what_is_predicted() {
+        crate::libtorch::set_threads(1);
+        let config = Flowm3dConfig {
+            window: 8,
+            patch: 4,
+            map_side: 5,
+            hidden: 8,
+            heads: 2,
+            encoder_depth: 1,
+            decoder_depth: 1,
+            mixing: Mixing::Corrected,
+            reconstruction: 0.5,
+            ..Default::default()
+        };
+        let vs = nn::VarStore::new(Device::Cpu);
+        let model = Flowm3d::new(&vs.root(), &config, Seed(3));
+        let mut rng = stream(Seed(4), Purpose::World, 0);
+        let mut numbers = |count: i64| -> Vec<f32> { (0..count).map(|_| rng.random_range(0.0..1.0)).collect() };
+        let frames = Tensor::from_slice(&numbers(2 * 5 * 3 * 64)).view([2, 5, 3, 8, 8]);
+        let actions = Tensor::eye(ACTIONS, (Kind::Float, Device::Cpu)).unsqueeze(0).repeat([2, 1, 1]);
+        let clip = Clip { frames, actions, context: 3 };
+        let gradients = |loss: &Tensor| {
+            vs.variables().into_values().for_each(|mut weight| weight.zero_grad());
+            loss.backward();
+            vs.variables().into_iter().map(|(name, weight)| (name, weight.grad().copy())).collect::<BTreeMap<_, _>>()
+        };
+
+        let mut belief = model.start(2);
+        let mut expected = roll_out(&model, &clip).mse_loss(&clip.frames.narrow(1, 3, 2), Reduction::Mean);
+        for t in 0..3 {
+            belief = model.observe(&belief, &clip.action(t), &clip.frame(t));
+            let redrawn = model.drawn(&model.seen(belief.part(super::super::part::MAP)));
+            expected += redrawn.mse_loss(&clip.frame(t), Reduction::Mean) * (0.5 / 3.0);
+        }
+        let found = model.loss(&clip);
+        let (value, wanted) = (found.double_value(&[]), expected.double_value(&[]));
+        assert!((value / wanted - 1.0).abs() < 1e-5, "{value}, not {wanted}");
+        for ((name, found), (_, expected)) in gradients(&found).into_iter().zip(gradients(&expected)) {
+            let largest = expected.abs().max().double_value(&[]).max(1e-4);
+            let error = (found - expected).abs().max().double_value(&[]);
+            assert!(error < 1e-4 * largest, "{name} differs by {error} of {largest}");
+        }
     }
 }

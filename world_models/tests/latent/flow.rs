@@ -133,7 +133,11 @@ fn half_the_bytes_give_nearly_the_same_gradients() {
         let gradients = |numbers| {
             vs.trainable_variables().iter_mut().for_each(Tensor::zero_grad);
             let losses = model.learn(&batch, 0.9, numbers, Some(&times));
-            let flat = by_name(&vs).into_values().map(|weight| weight.grad()).filter(Tensor::defined).map(|grad| grad.flatten(0, -1));
+            let flat = by_name(&vs)
+                .into_values()
+                .map(|weight| weight.grad())
+                .filter(Tensor::defined)
+                .map(|grad| grad.flatten(0, -1));
             (losses, Tensor::cat(&flat.collect::<Vec<_>>(), 0))
         };
         let (exact, expected) = gradients(Numbers::F32);
