@@ -104,8 +104,8 @@ impl TorchFile {
     pub fn table(&self, key: &'static str, width: Option<u64>) -> Result<Blocks, ImportError> {
         let tensor = self.described(key)?;
         let (sizes, strides) = match (&tensor.shape[..], &tensor.strides[..], width) {
-            (&[rows @ 1..], &[stride], None) => ([1, rows, 1], [0, stride, 1]),
-            (&[rows @ 1.., found], &[stride, within], Some(width)) if found == width => {
+            (&[rows], &[stride], None) if rows > 0 => ([1, rows, 1], [0, stride, 1]),
+            (&[rows, found], &[stride, within], Some(width)) if rows > 0 && found == width => {
                 ([1, rows, width], [0, stride, within])
             }
             (shape, ..) => {

@@ -246,9 +246,9 @@ impl Drop for Video {
 
 /// Width and height in the header of a PPM picture.
 fn size_of(header: &[u8]) -> Option<String> {
-    let mut words = header.split(u8::is_ascii_whitespace);
+    // After what says that it is one.
+    let mut words = header.split(u8::is_ascii_whitespace).skip(1);
     let mut number = || str::from_utf8(words.next()?).ok()?.parse::<u32>().ok();
-    let _magic = number();
     Some(format!("{}x{}", number()?, number()?))
 }
 

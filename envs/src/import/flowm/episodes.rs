@@ -20,7 +20,7 @@ const EDGE: usize = 64 << 10;
 const MOST_FOLDERS: usize = 10_000;
 
 /// A folder of episodes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
     name: String,

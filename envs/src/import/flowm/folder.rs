@@ -50,11 +50,15 @@ fn list(folder: &Path) -> Result<[Vec<String>; 2], ImportError> {
             item.file_name().into_string().ok().filter(|name| is_plain(name)).ok_or_else(|| {
                 refuse(item.path(), "a name of other than letters and digits of ASCII, `_`, `-` and `.`")
             })?;
-        match () {
-            () if kind.is_file() => files.push(name),
-            () if kind.is_dir() => folders.push(name),
-            () if kind.is_symlink() => return Err(refuse(item.path(), "a link; links are not followed")),
-            () => return Err(refuse(item.path(), "neither a file nor a folder")),
+        if kind.is_symlink() {
+            return Err(refuse(item.path(), "a link; links are not followed"));
+        }
+        if kind.is_file() {
+            files.push(name);
+        } else if kind.is_dir() {
+            folders.push(name);
+        } else {
+            return Err(refuse(item.path(), "neither a file nor a folder"));
         }
     }
     for names in [&mut files, &mut folders] {
