@@ -184,7 +184,8 @@ pub struct CollectArgs {
   mindseye data verify data/train                        every byte; --quick looks at sizes and headers only
   mindseye data repair data/train                        keep what is whole, then run collect again for the rest
   mindseye data merge data/parts/* --out data/train      one dataset of the parts that collect --shard recorded
-  mindseye data import tdmpc2 mt30/*.pt --out data/mt30  the multi-task data of TD-MPC2")]
+  mindseye data import tdmpc2 mt30/*.pt --out data/mt30  the multi-task data of TD-MPC2
+  mindseye data import flowm sunday_v2_training --out data/published      Blockworld or MNIST World as FloWM's authors publish it")]
 pub struct DataArgs {
     /// What to do.
     #[command(subcommand)]
@@ -267,6 +268,58 @@ pub enum ImportCommand {
   mindseye data import tdmpc2 mt30/*.pt --task 3 --observation 17 --action 6 --out data/task3      and without their padding
 Then `mindseye data info data/mt30` says what arrived, and `mindseye data verify data/mt30` reads it all again.")]
     Tdmpc2(Tdmpc2Args),
+    /// Import the published data of FloWM: videos and actions of Blockworld or MNIST World.
+    ///
+    /// Each DIR is the unpacked folder of a split, such as `sunday_v2_training` or `dynamic_validation`, or one folder of it. Of each
+    /// episode of Blockworld it has `NNNN_rgb.mp4` (128x128) and `NNNN_actions.pt`, of MNIST World `NNNN.mp4` (32x32) and `NNNN.pt`; depth,
+    /// maps and other views are left out, and anything else is refused. Episodes are numbered over all folders, in the order given.
+    ///
+    /// An episode of F frames has F observations and F - 1 actions, each of which leads to the observation after it. Files of Blockworld
+    /// have it so already: the last action is left out, since the frame that it led to was not kept. In files of MNIST World an action
+    /// stands with the frame that it led to: the first, (0, 0), is left out and the others move up by one. Grey is the mean of red, green
+    /// and blue. There are no rewards, and no ground truth, so recall is not measured on it.
+    ///
+    /// Videos are decoded by `ffmpeg`, which must be installed; its version is part of the dataset, which only the same one goes on with.
+    /// Nothing in a file is run. Interrupt it and run it again: it goes on.
+    #[command(after_help = "Examples:
+  mindseye data import flowm blockworld/sunday_v2_training --out data/published
+  mindseye data import flowm mnist_world/dynamic_validation --out data/digits
+  mindseye data import flowm blockworld/tex_training/0 blockworld/tex_training/1 --out data/tex      two folders of a split
+  mindseye data import flowm blockworld/sunday_v2_training --shard 0/4 --out data/published.parts/0  a part; data merge joins them
+Then `mindseye train flowm3d --data data/published` and `mindseye eval memory` take it as any other dataset.")]
+    Flowm(FlowmArgs),
+}
+
+/// The worlds that FloWM's authors publish.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum WorldArg {
+    /// Blockworld: dynamic, static or tex.
+    BlockWorld,
+    /// MNIST World: `dynamic_po` and its kin.
+    MnistWorld,
+}
+
+/// `mindseye data import flowm`
+#[derive(Debug, Args)]
+pub struct FlowmArgs {
+    /// The folders.
+    #[arg(required = true, value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+    /// The dataset's directory.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Which world it is (as the names of the files say).
+    #[arg(long, value_enum)]
+    pub world: Option<WorldArg>,
+    /// How pictures are stored (zstd for Blockworld, raw for MNIST World, or as the dataset already has them).
+    #[arg(long, value_enum, value_name = "CODEC")]
+    pub codec: Option<CodecArg>,
+    /// Import only part I of N (I in 0..N): every N-th shard file from the I-th on, into a directory of its own.
+    #[arg(long, value_name = "I/N", default_value_t = ShardOf::WHOLE, hide_default_value = true, allow_hyphen_values = true)]
+    pub shard: ShardOf,
+    /// Stop, with what is committed, before less than this is free on the disk (1GB, or a hundredth of a small disk).
+    #[arg(long, value_name = "SIZE")]
+    pub min_free: Option<Size>,
 }
 
 /// `mindseye data import tdmpc2`

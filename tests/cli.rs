@@ -246,6 +246,109 @@ fn data_of_tdmpc2_is_imported_whole_or_one_task_of_it() {
     assert!(!Path::new(&new).exists());
 }
 
+/// Makes `folder` with `episodes` episodes as FloWM's authors publish them; their actions are those of a file of the tests of `envs`.
+fn published(folder: &str, episodes: u8, (side, frames): (usize, usize), actions: &str, endings: [&str; 2]) {
+    fs::create_dir(folder).unwrap();
+    let actions = format!("{}/envs/tests/import/data/{actions}", env!("CARGO_MANIFEST_DIR"));
+    for episode in 0..episodes {
+        let [video, stem] =
+            [format!("{folder}/{episode:04}{}", endings[0]), format!("{folder}/{episode:04}{}", endings[1])];
+        fs::copy(&actions, stem).unwrap();
+        let rgb: Vec<u8> =
+            (0..frames * side * side * 3).map(|index| episode * 20 + (index / side % 150) as u8).collect();
+        let size = format!("{side}x{side}");
+        let encoder = [
+            "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", &size, "-i", "pipe:0", "-c:v", "libx264",
+            &video,
+        ];
+        Command::new("ffmpeg").args(encoder).write_stdin(rgb).assert().success();
+    }
+}
+
+#[test]
+fn published_data_of_flowm_is_imported_learned_and_remembered() {
+    if !std::process::Command::new("ffmpeg").arg("-version").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: there is no ffmpeg, so no video was imported");
+        return;
+    }
+    let place = Place::new();
+    let (split, blocks) = (place.at("dynamic_validation"), place.at("sunday_v2_training"));
+    published(&split, 6, (32, 4), "flowm_mnist_world.pt", [".mp4", ".pt"]);
+    published(&blocks, 2, (128, 5), "flowm_blockworld_actions.pt", ["_rgb.mp4", "_actions.pt"]);
+    let import = |from: &str, out: &str, more: &[&str]| {
+        run(&[&["data", "import", "flowm", from, "--out", out][..], more].concat())
+    };
+    let (data, rooms) = (place.at("digits"), place.at("rooms"));
+    let (code, said, warned) = import(&split, &data, &[]);
+    assert!(code == 0 && said.contains("6 episodes, 24 frames") && warned.contains("digit_labels"), "{said}{warned}");
+    assert!(ok(&["data", "verify", &data]).contains("all as committed"));
+    let info = ok(&["data", "info", &data]);
+    for part in ["MnistWorld-v0", "codec        raw", "dynamic_validation", "ffmpeg "] {
+        assert!(info.contains(part), "{part} in {info}");
+    }
+    let (code, said, _) = import(&split, &data, &["--json"]);
+    assert!(code == 0 && json(&said)["digest"] == digest(&data) && json(&said)["episodes"] == 6, "{said}");
+    // Killed before its first line is written, it begins again; parts make the same.
+    let killed = place.at("killed");
+    let arguments = ["data", "import", "flowm", &split, "--out", &killed];
+    let output = Command::new(cargo_bin("mindseye"))
+        .args(arguments)
+        .env("MINDSEYE_FAULT", "kill@write~manifest.jsonl:1")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), None, "{output:?}");
+    ok(&arguments);
+    assert_eq!(digest(&killed), digest(&data));
+    let (first, second, merged) = (place.at("first"), place.at("second"), place.at("merged"));
+    let (code, said, _) = import(&split, &first, &["--shard", "0/2"]);
+    assert!(code == 0 && said.contains("part 0/2 of 6 episodes: 6 episodes"), "{said}");
+    assert_eq!(import(&split, &second, &["--shard", "1/2"]).0, 0);
+    ok(&["data", "merge", &first, &second, "--out", &merged]);
+    assert_eq!(digest(&merged), digest(&data));
+    // Models take it as any dataset.
+    let (flat, deep) = (place.at("flat"), place.at("deep"));
+    ok(&[&train(&data, &flat, "train.updates=1")[..], &["--set", "train.context=2", "--set", "train.horizon=2"]]
+        .concat());
+    ok(&["eval", "memory", &flat, "--data", &data, "--clips", "6", "--context", "2", "--horizon", "2"]);
+    let (code, said, _) = import(&blocks, &rooms, &[]);
+    assert!(code == 0 && said.contains("2 episodes, 10 frames"), "{said}");
+    assert!(ok(&["data", "info", &rooms]).contains("codec        zstd: "));
+    let arguments = ["train", "flowm3d", "--preset", "tiny", "--data", &rooms, "--out", &deep, "--threads", "1"];
+    let settings = [
+        "train.updates=1",
+        "train.batch_size=1",
+        "train.context=2",
+        "train.horizon=2",
+        "train.device=cpu",
+        "model.patch=32",
+    ];
+    ok(&arguments.into_iter().chain(settings.iter().flat_map(|setting| ["--set", setting])).collect::<Vec<_>>());
+}
+
+#[test]
+fn published_data_that_cannot_be_imported_leaves_nothing_behind() {
+    let place = Place::new();
+    let (split, new) = (place.at("split"), place.at("new"));
+    fs::create_dir(&split).unwrap();
+    let import = ["data", "import", "flowm", &split, "--out", &new];
+    refused(&import, &["no episode to import", &split, "NNNN_rgb.mp4 and NNNN_actions.pt (Blockworld)"]);
+    refused(&[&import[..], &["--world", "moon"]].concat(), &["--world", "block-world", "mnist-world"]);
+    fs::write(Path::new(&split).join("0000_rgb.mp4"), "").unwrap();
+    // Without ffmpeg nothing is read.
+    let mut command = std::process::Command::new(cargo_bin("mindseye"));
+    let output = command.args(import).env("PATH", place.at("no programs")).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("videos are decoded by `ffmpeg`, which is not installed")
+            && said.contains("apt-get install ffmpeg"),
+        "{said}"
+    );
+    let (code, _, err) = run(&["data", "import", "flowm", &place.at("none"), "--out", &new]);
+    assert!(code == 74 && err.contains("none"), "{code} {err}");
+    assert!(!Path::new(&new).exists());
+}
+
 #[test]
 fn wrong_usage_exits_2_and_names_the_culprit() {
     let place = Place::new();

@@ -85,7 +85,8 @@ mod column {
     pub const ENTITY: usize = 9;
 }
 
-fn env_columns(spec: &EnvSpec) -> Vec<ColumnSpec> {
+/// Columns that the episodes of every env have, in order.
+pub(crate) fn env_columns(spec: &EnvSpec) -> Vec<ColumnSpec> {
     let (observation, action) = (&spec.observation, &spec.action);
     vec![
         ColumnSpec::observations("observations", on_disk(observation.dtype()), &observation.shape()),

@@ -49,7 +49,7 @@ fn dataset() {
 
 fn torch_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envs/tests/import/data");
-    for name in ["counter_tensordict_0_1", "counter_tensordict_0_15"] {
+    for name in ["counter_tensordict_0_1", "counter_tensordict_0_15", "flowm_blockworld_actions", "flowm_mnist_world"] {
         let bytes = fs::read(folder.join(name).with_extension("pt")).expect("it is in the tree");
         seed("torch_file", name, &[&[0], bytes.as_slice()].concat());
         // Its pickle alone, which ends with the first full stop before the next entry.

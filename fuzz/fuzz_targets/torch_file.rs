@@ -1,9 +1,11 @@
-//! A file to import on disk, which is the input, or an archive around the input as its pickle: opened, and every episode read.
+//! A file to import on disk, which is the input, or an archive around the input as its pickle: opened, and every
+//! episode or action read.
 #![no_main]
 
 use std::fs;
 
 use envs::dataset::RecordedEpisode;
+use envs::import::flowm::{World, actions};
 use envs::import::pickle::Pickle;
 use envs::import::tdmpc2::{Keep, Tdmpc2};
 use libfuzzer_sys::fuzz_target;
@@ -26,6 +28,9 @@ fuzz_target!(|bytes: &[u8]| {
     PLACE.with(|dir| {
         let file = dir.path().join("file.pt");
         fs::write(&file, content).expect("a small file");
+        for world in [World::Block, World::Mnist] {
+            let _ = actions(&file, world);
+        }
         for task in [None, Some(1)] {
             let keep = Keep { task, ..Keep::default() };
             if let Ok(source) = Tdmpc2::open(std::slice::from_ref(&file), keep) {

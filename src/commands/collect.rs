@@ -51,10 +51,7 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
         TruthArg::State => Truth::State,
         TruthArg::Full => Truth::Full,
     };
-    let codec = args.codec.map(|codec| match codec {
-        CodecArg::Raw => Codec::Raw,
-        CodecArg::Zstd => Codec::Zstd(Zstd::default()),
-    });
+    let codec = args.codec.map(codec_of);
     let request = Request { episodes: args.episodes, episodes_per_shard: args.episodes_per_shard, codec };
     let bounds = Bounds { part: args.shard, min_free: args.min_free.map(|size| size.0) };
     let begin = Instant::now();
@@ -86,19 +83,32 @@ pub fn run(args: &CollectArgs, json: bool) -> Result<()> {
             0 => "nothing to do".to_owned(),
             _ => format!("{} frames/s", terminal::count((new_frames as f64 / seconds) as u64)),
         };
-        let part = match args.shard {
-            ShardOf::WHOLE => String::new(),
-            part => format!("part {part} of {} episodes: ", terminal::count(args.episodes)),
-        };
         println!(
-            "{}: {part}{} episodes, {} frames, {} ({speed})",
+            "{}: {}{} episodes, {} frames, {} ({speed})",
             args.out.display(),
+            part_of(args.shard, args.episodes),
             terminal::count(outcome.now.episodes),
             terminal::count(outcome.now.frames),
             terminal::bytes(outcome.now.bytes),
         );
     }
     Ok(())
+}
+
+/// The codec that was asked for.
+pub fn codec_of(codec: CodecArg) -> Codec {
+    match codec {
+        CodecArg::Raw => Codec::Raw,
+        CodecArg::Zstd => Codec::Zstd(Zstd::default()),
+    }
+}
+
+/// What results begin with where they are of a part of `episodes`.
+pub fn part_of(shard: ShardOf, episodes: u64) -> String {
+    match shard {
+        ShardOf::WHOLE => String::new(),
+        part => format!("part {part} of {} episodes: ", terminal::count(episodes)),
+    }
 }
 
 /// The configuration that the policies were trained in, which must be one.

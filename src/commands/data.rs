@@ -25,6 +25,7 @@ pub fn run(args: &DataArgs, json: bool) -> Result<()> {
         DataCommand::Repair { dataset, dry_run } => mend(dataset, *dry_run, json),
         DataCommand::Merge { parts, out, partial } => join(parts, out, *partial, json),
         DataCommand::Import { from: ImportCommand::Tdmpc2(args) } => import::tdmpc2(args, json),
+        DataCommand::Import { from: ImportCommand::Flowm(args) } => import::flowm(args, json),
     }
 }
 

@@ -2,18 +2,22 @@
 //!
 //! Whatever is read may have been made by somebody who means harm. A file of `torch.save` is an archive (`archive`) with a pickle
 //! that describes its tensors ([`pickle`]: a closed reader, nothing is run) and the numbers themselves, which are read episode by
-//! episode from where they lie (`tensors`). [`tdmpc2`] knows which tensors there are and how their rows line up.
+//! episode from where they lie (`tensors`). A video is decoded by the program `ffmpeg` ([`video`]). [`tdmpc2`] and [`flowm`] know which
+//! files and tensors there are and how their rows line up.
 
 use std::path::PathBuf;
 
 use crate::storage::Failed;
 
 mod archive;
+pub mod flowm;
 pub mod pickle;
 pub mod tdmpc2;
 mod tensors;
+pub mod video;
 
 use pickle::PickleError;
+use video::VideoError;
 
 /// Why a file of another program cannot be imported.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,25 @@ pub enum ImportError {
         key: String,
         /// What is wrong with it, and what is right.
         reason: String,
+    },
+    /// A folder, or something in it, that does not belong to the data set.
+    #[error("{}: {reason}", path.display())]
+    Folder {
+        /// The folder or the file.
+        path: PathBuf,
+        /// What is wrong, and what is expected.
+        reason: String,
+    },
+    /// Nothing can be decoded here.
+    #[error(transparent)]
+    Decoder(VideoError),
+    /// A video that cannot be decoded.
+    #[error("{}: {source}", path.display())]
+    Video {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: VideoError,
     },
     /// An episode that is not as it should be.
     #[error("{}, episode {episode} of it: {reason}", path.display())]
@@ -93,4 +116,12 @@ pub enum ImportError {
     /// There is nothing to import.
     #[error("no episode to import: {0}")]
     Nothing(String),
+}
+
+/// What a source says of an episode that it cannot read: a failure is text, so causes are told there.
+fn said_with_cause(error: &ImportError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes
+        .map(ToString::to_string)
+        .fold(error.to_string(), |said, cause| if said.contains(&cause) { said } else { format!("{said}: {cause}") })
 }

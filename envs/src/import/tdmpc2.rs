@@ -180,9 +180,7 @@ impl EpisodeSource for Tdmpc2 {
 
     fn record(&self, k: u64, episode: &mut EpisodeBuffer<'_>) {
         if let Err(error) = self.read(k, episode) {
-            // A failure is text, so the cause is told here.
-            let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-            episode.fail(format!("{error}{cause}"));
+            episode.fail(super::said_with_cause(&error));
         }
     }
 }

@@ -71,35 +71,69 @@ impl TorchFile {
         ImportError::Tensor { path: self.path().to_owned(), key: key.to_owned(), reason: reason.into() }
     }
 
+    /// The tensor called `key`, as the pickle describes it.
+    fn described(&self, key: &str) -> Result<&Tensor, ImportError> {
+        match self.pickle.items().ok().and_then(|items| items.get(key).copied()) {
+            Some(Some(tensor)) => Ok(tensor),
+            Some(None) => Err(self.refuse(key, "is not a tensor")),
+            None => Err(self.refuse(key, format!("is missing; the file has {}", self.names().join(", ")))),
+        }
+    }
+
     /// The tensor called `key`, which must have `axes` axes (3, or 2 for `C = 1`; further ones may have size 1) and lie in the file.
     pub fn blocks(&self, key: &'static str, axes: usize) -> Result<Blocks, ImportError> {
         let refuse = |reason: String| self.refuse(key, reason);
-        let tensor = match self.pickle.items().ok().and_then(|items| items.get(key).copied()) {
-            Some(Some(tensor)) => tensor,
-            Some(None) => return Err(refuse("is not a tensor".to_owned())),
-            None => return Err(refuse(format!("is missing; the file has {}", self.names().join(", ")))),
-        };
-        let Tensor { shape, strides, element, .. } = tensor;
+        let tensor = self.described(key)?;
+        let Tensor { shape, strides, .. } = tensor;
         let wrong = shape.len() < axes || shape[axes..].iter().any(|&size| size != 1) || shape.contains(&0);
         if wrong {
             let expected = if axes == 3 { "[episodes, steps + 1, components]" } else { "[episodes, steps + 1]" };
             return Err(refuse(format!("has shape {shape:?}; expected {expected}, none of them 0")));
         }
-        let axis = |axis: usize| if axis < axes { (shape[axis], strides[axis]) } else { (1, 1) };
-        let (sizes, strides): (Vec<u64>, Vec<u64>) = (0..3).map(axis).unzip();
-        if sizes[2] > 1 && strides[2] != 1 {
-            return Err(refuse(format!("has components that lie {} numbers apart; save it contiguous", strides[2])));
-        }
-        let (at, crc) = self.first_byte(key, tensor, &sizes, &strides)?;
+        let first = |numbers: &[u64]| [0, 1, 2].map(|axis| if axis < axes { numbers[axis] } else { 1 });
+        let sizes = first(shape);
+        let blocks = self.lay(key, tensor, sizes, first(strides))?;
         let all = sizes.iter().try_fold(1, |product: u64, &size| product.checked_mul(size));
         if axes == 3 && all.is_none_or(|all| all > tensor.numbers) {
             return Err(refuse("has the same numbers for several episodes or steps".to_owned()));
         }
-        let bytes = element.size() as u64;
+        Ok(blocks)
+    }
+
+    /// The tensor called `key`, which must be `[rows]`, or `[rows, width]` where a width is given, and lie in the file: as one block.
+    pub fn table(&self, key: &'static str, width: Option<u64>) -> Result<Blocks, ImportError> {
+        let tensor = self.described(key)?;
+        let (sizes, strides) = match (&tensor.shape[..], &tensor.strides[..], width) {
+            (&[rows], &[stride], None) if rows > 0 => ([1, rows, 1], [0, stride, 1]),
+            (&[rows, found], &[stride, within], Some(width)) if rows > 0 && found == width => {
+                ([1, rows, width], [0, stride, within])
+            }
+            (shape, ..) => {
+                let expected = width.map_or_else(|| "[frames]".to_owned(), |width| format!("[frames, {width}]"));
+                return Err(self.refuse(key, format!("has shape {shape:?}; expected {expected}")));
+            }
+        };
+        self.lay(key, tensor, sizes, strides)
+    }
+
+    /// A tensor as blocks of these sizes, once it is clear that all of it is in the file.
+    fn lay(
+        &self,
+        key: &'static str,
+        tensor: &Tensor,
+        sizes: [u64; 3],
+        strides: [u64; 3],
+    ) -> Result<Blocks, ImportError> {
+        if sizes[2] > 1 && strides[2] != 1 {
+            let reason = format!("has components that lie {} numbers apart; save it contiguous", strides[2]);
+            return Err(self.refuse(key, reason));
+        }
+        let (at, crc) = self.first_byte(key, tensor, &sizes, &strides)?;
+        let bytes = tensor.element.size() as u64;
         Ok(Blocks {
             key,
-            element: *element,
-            shape: [sizes[0], sizes[1], sizes[2]],
+            element: tensor.element,
+            shape: sizes,
             // Neither is used where it could be too large: the last number was seen to lie in the file.
             steps: [strides[0].saturating_mul(bytes), strides[1].saturating_mul(bytes)],
             at,

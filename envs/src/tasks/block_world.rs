@@ -121,7 +121,7 @@ impl Env for BlockWorldEnv {
 }
 
 /// Spaces of a task whose agent walks about in a Blockworld.
-pub(super) fn world_spec(id: &str, world: &BlockWorldConfig, steps: u32, config: serde_json::Value) -> EnvSpec {
+pub(crate) fn world_spec(id: &str, world: &BlockWorldConfig, steps: u32, config: serde_json::Value) -> EnvSpec {
     EnvSpec {
         id: id.to_owned(),
         observation: Space::image([world.image, world.image, 3]),

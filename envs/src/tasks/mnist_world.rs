@@ -128,7 +128,7 @@ impl Env for MnistWorldEnv {
 }
 
 /// Spaces of a task whose agent moves the camera of an MNIST World.
-pub(super) fn world_spec(id: &str, world: &MnistWorldConfig, steps: u32, config: serde_json::Value) -> EnvSpec {
+pub(crate) fn world_spec(id: &str, world: &MnistWorldConfig, steps: u32, config: serde_json::Value) -> EnvSpec {
     let step = i64::from(world.step);
     EnvSpec {
         id: id.to_owned(),

@@ -1,7 +1,10 @@
 //! Importing data of other programs: what arrives, by hand, and what is refused.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod flowm;
+mod flowm_refused;
 mod hostile;
+mod published;
 mod refused;
 mod torch_save;
 mod values;
