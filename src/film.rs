@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use color_quant::NeuQuant;
 use gif::{DisposalMethod, Encoder, Frame, Repeat};
 use rayon::prelude::*;
-use simulators::draw::{Image, View};
+use simulators::image::Image;
+use simulators::view::View;
 
 /// Most frames a second of a GIF: many programs show faster ones slowly.
 pub const MOST_FPS: u32 = 50;
@@ -39,11 +40,11 @@ impl FromStr for FrameSize {
 }
 
 impl FrameSize {
-    /// What suits a view: four to three for a scene; for a world of pixels a square of whole enlargements.
+    /// What suits a view: four to three for a body; for a world of pixels a square of whole enlargements.
     #[must_use]
     pub fn suiting(view: &View) -> Self {
         match view {
-            View::Solids(_) => Self { width: 480, height: 360 },
+            View::Body(_) => Self { width: 480, height: 360 },
             View::Pixels(image) => {
                 let times = (400 / image.width.max(image.height)).max(1);
                 let [width, height] =

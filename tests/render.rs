@@ -58,7 +58,7 @@ fn each_state_becomes_a_picture() {
     assert_eq!((code, &said["frames"], &said["width"]), (0, &json!(2), &json!(64)), "{err}");
     let a = fs::read(out.join("a.png")).unwrap();
     assert_eq!(a, fs::read(out.join("b.png")).unwrap());
-    let image = simulators::draw::Image::from_png(&a).unwrap();
+    let image = simulators::image::Image::from_png(&a).unwrap();
     // The box has gone a step on since the picture: it is drawn two metres ahead, and shows the side that is lit.
     assert_eq!((image.width, image.height, image.pixel(32, 26)), (64, 48, [213, 0, 0]));
     assert_eq!(image.pixel(32, 2), [83; 3], "the ceiling");

@@ -4,8 +4,8 @@ use std::any::Any;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use simulators::draw::View;
 use simulators::limits::Limit;
+use simulators::view::View;
 
 use crate::collect::{BlockWorldSource, CollectConfig, CollectError, MnistWorldSource, RandomWalkSource};
 use crate::dataset::EpisodeSource;

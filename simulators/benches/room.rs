@@ -5,7 +5,7 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rand::RngExt as _;
 use simulators::rng::{Purpose, Seed, stream};
-use simulators::room::{Eye, Form, Painter, Picture, Room, Scene, Texture, Thing};
+use simulators::room::{Around, Eye, Form, Painter, Picture, Room, Scene, Texture, Thing};
 
 const SIDE: usize = 128;
 
@@ -46,7 +46,7 @@ fn rooms(c: &mut Criterion) {
                     for (things, eye) in &scenes {
                         let (depth, ids) = (truth.then_some(&mut depth[..]), truth.then_some(&mut ids[..]));
                         let picture = Picture { rgb: &mut rgb, depth, ids };
-                        painter.draw(&Scene { room: &room, things, eye: *eye }, picture);
+                        painter.draw(&Scene { around: Around::Room(&room), things, eye: *eye }, picture);
                     }
                 });
             });

@@ -26,7 +26,7 @@ pub mod hopper;
 
 pub use inspect::Mechanics;
 pub use model::{Drive, Ground, InertiaMode, Joint, Link, Model, Motor};
-pub use portrait::Pose;
+pub use portrait::{Portrait, Pose};
 pub use real::Scalar;
 pub use shape::{MassProperties, Shape};
 pub use simulator::{Body, Simulator};

@@ -23,9 +23,10 @@
 pub mod articulated;
 pub mod block_world;
 pub mod digits;
-pub mod draw;
+pub mod image;
 pub mod limits;
 pub mod mnist_world;
 pub mod rng;
 pub mod room;
+pub mod view;
 pub mod world;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use simulators::articulated::{InertiaMode, Model, ant, cartpole, hopper};
+use simulators::articulated::{InertiaMode, Model, Portrait, ant, cartpole, hopper};
 use simulators::digits::DigitBank;
-use simulators::draw::{Form, Scene, View};
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig};
 use simulators::rng::Seed;
+use simulators::room::{Eye, Form};
+use simulators::view::View;
 use simulators::world::World as _;
 
 #[track_caller]
@@ -57,34 +58,57 @@ fn planar_bodies_hang_and_stand_as_their_coordinates_say() {
     assert_at(poses[1].of([0.0, 0.0, 1.0]), [1.0, 1.5, 0.0]);
 }
 
-type Portrait = fn(&Model, &[f64]) -> Scene;
+type Sitting = fn(&Model, &[f64]) -> Portrait;
+
+/// Where a place is in a picture, pixels from its upper left corner.
+fn project(eye: &Eye, place: [f32; 3], [width, height]: [usize; 2]) -> [f64; 2] {
+    let (sin, cos) = libm::sincos(eye.heading);
+    let [x, y, z] = [0, 1, 2].map(|i| f64::from(place[i] - eye.place[i]));
+    let (ahead, aside) = (cos * x - sin * z, sin * x + cos * z);
+    assert!(ahead > 0.0, "{place:?} is behind the eye");
+    let [width, height] = [width, height].map(|side| side as f64);
+    let pixels = height / 2.0 / libm::tan(eye.field / 2.0) / ahead;
+    [width / 2.0 + aside * pixels, height * f64::from(eye.horizon) - y * pixels]
+}
 
 #[test]
 fn pictures_show_every_link_where_it_is_and_the_world_around_it() {
     let ant = ant_at(140.0, 0.5, 20.0);
-    let creatures: [(Model, Vec<f64>, Portrait); 4] = [
-        (ant::model(InertiaMode::Dflex, ant::SUBSTEPS), ant, ant::scene),
-        (hopper::hopper(), vec![0.0; 12], hopper::scene),
-        (cartpole::cartpole(), vec![0.5, 2.0, 0.0, 0.0], cartpole::cartpole_scene),
-        (cartpole::double_pendulum(), vec![3.0, 1.0, 0.0, 0.0], cartpole::double_pendulum_scene),
+    let creatures: [(Model, Vec<f64>, Sitting); 4] = [
+        (ant::model(InertiaMode::Dflex, ant::SUBSTEPS), ant, ant::portrait),
+        (hopper::hopper(), vec![0.0; 12], hopper::portrait),
+        (cartpole::cartpole(), vec![0.5, 2.0, 0.0, 0.0], cartpole::cartpole_portrait),
+        (cartpole::double_pendulum(), vec![3.0, 1.0, 0.0, 0.0], cartpole::double_pendulum_portrait),
     ];
     let (width, height) = (240, 180);
-    for (model, state, portrait) in creatures {
-        let scene = portrait(&model, &state);
-        let bare = Scene { solids: vec![], camera: scene.camera.clone() }.draw(width, height);
-        let image = scene.draw(width, height);
-        for solid in &scene.solids[..model.links.iter().map(|link| link.shapes.len()).sum()] {
-            let middle = match &solid.form {
-                Form::Round { from, to, .. } => [0, 1, 2].map(|i| f64::midpoint(from[i], to[i])),
-                Form::Block { centre, .. } => *centre,
+    for (model, state, sitting) in creatures {
+        let portrait = sitting(&model, &state);
+        let bare = Portrait { things: vec![], eye: portrait.eye }.draw(width, height);
+        let image = portrait.draw(width, height);
+        for thing in &portrait.things[..model.links.iter().map(|link| link.shapes.len()).sum()] {
+            let middle = match thing.form {
+                Form::Capsule { ends: [a, b], .. } => [0, 1, 2].map(|i| f32::midpoint(a[i], b[i])),
+                Form::Box { centre, .. } => centre,
             };
-            let [x, y] = scene.camera.project(middle, width, height).expect("before the eye");
+            let [x, y] = project(&portrait.eye, middle, [width, height]);
             let (x, y) = (x as usize, y as usize);
             assert!((8..width - 8).contains(&x) && (8..height - 8).contains(&y), "{middle:?} is at {x}, {y}");
             assert_ne!(image.pixel(x, y), bare.pixel(x, y), "{middle:?}");
         }
         let same = (0..width * height).filter(|i| image.rgb[i * 3..i * 3 + 3] == bare.rgb[i * 3..i * 3 + 3]).count();
         assert!(same > width * height / 2, "most of the picture is sky and ground");
+    }
+}
+
+#[test]
+fn the_ground_passes_below_a_body_and_looks_the_same_after_each_repeat() {
+    let model = ant::model(InertiaMode::Dflex, ant::SUBSTEPS);
+    let at = |x: f64, z: f64| ant::portrait(&model, &ant_at(x, 0.5, z)).draw(96, 72);
+    let here = at(0.25, 0.25);
+    assert_ne!(here, at(0.75, 0.25), "light checks are where dark ones were");
+    assert_eq!(here, at(0.75, 0.75));
+    for (x, z) in [(1.25, 0.25), (0.25, -2.75), (140.25, 20.25), (-70_000.75, 0.25)] {
+        assert_eq!(here, at(x, z), "at {x}, {z}");
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use simulators::draw::Image;
-use simulators::room::{Eye, Form, Painter, Picture, Recorded, Room, Scene, Texture, Thing};
+use simulators::image::Image;
+use simulators::room::{Around, Eye, Field, Form, Painter, Picture, Recorded, Room, Scene, Texture, Thing};
 
 /// The folder of test data: named by the variable, or beside the workspace.
 fn shared() -> PathBuf {
@@ -51,7 +51,10 @@ fn pictures_are_those_of_the_original() {
     for state in &states {
         let (room, things, eye) = state.look(named).unwrap();
         let mut rgb = vec![0; 128 * 128 * 3];
-        painter.draw(&Scene { room: &room, things: &things, eye }, Picture { rgb: &mut rgb, depth: None, ids: None });
+        painter.draw(
+            &Scene { around: Around::Room(&room), things: &things, eye },
+            Picture { rgb: &mut rgb, depth: None, ids: None },
+        );
         let theirs = picture(&frames.join(&state.frame)).rgb;
         let textured = state.frame.starts_with("tex");
         if !textured {
@@ -102,7 +105,7 @@ fn the_middle_of_a_picture_is_as_far_and_of_whom_it_should_be() {
     ] {
         let (mut rgb, mut depth, mut ids) = (vec![0; 33 * 33 * 3], vec![0.0; 33 * 33], vec![0; 33 * 33]);
         let picture = Picture { rgb: &mut rgb, depth: Some(&mut depth), ids: Some(&mut ids) };
-        Painter::new(33, 33).draw(&Scene { room: &room, things: &things, eye }, picture);
+        Painter::new(33, 33).draw(&Scene { around: Around::Room(&room), things: &things, eye }, picture);
         let middle = 16 * 33 + 16;
         assert_eq!(ids[middle], id);
         assert!((depth[middle] - distance).abs() < 1e-3, "{} instead of {distance}", depth[middle]);
@@ -119,7 +122,10 @@ fn a_painter_draws_the_same_whatever_it_drew_before() {
     let scenes = [vec![thing], vec![]];
     let draw = |painter: &mut Painter, things: &[Thing]| {
         let mut rgb = vec![0; 40 * 30 * 3];
-        painter.draw(&Scene { room: &room, things, eye }, Picture { rgb: &mut rgb, depth: None, ids: None });
+        painter.draw(
+            &Scene { around: Around::Room(&room), things, eye },
+            Picture { rgb: &mut rgb, depth: None, ids: None },
+        );
         rgb
     };
     let painter = &mut Painter::new(40, 30);
@@ -160,4 +166,94 @@ fn states_that_cannot_be_are_refused_by_field() {
         let refusal = state(&change).unwrap_err();
         assert!(refusal.starts_with(field) && refusal.contains("allowed: "), "{refusal}");
     }
+}
+
+/// Grey ground, seen from two metres above it.
+fn field() -> (Field, Eye) {
+    let ground = Arc::new(Texture::new(1, &[[200; 3]]));
+    (Field { ground }, Eye { place: [0.0, 2.0, 0.0], heading: 0.0, field: 1.0, horizon: 0.25 })
+}
+
+/// Picture, depth and ids of 64 by 64 pixels.
+fn seen(painter: &mut Painter, around: Around<'_>, things: &[Thing], eye: Eye) -> (Vec<u8>, Vec<f32>, Vec<u8>) {
+    let (mut rgb, mut depth, mut ids) = (vec![0; 64 * 64 * 3], vec![0.0; 64 * 64], vec![0; 64 * 64]);
+    let picture = Picture { rgb: &mut rgb, depth: Some(&mut depth), ids: Some(&mut ids) };
+    painter.draw(&Scene { around, things, eye }, picture);
+    (rgb, depth, ids)
+}
+
+#[test]
+fn a_field_is_ground_to_the_horizon_and_sky_above_it() {
+    let (field, eye) = field();
+    let ball = Thing { form: Form::ball([5.0, 0.5, 0.0], 0.5, 1.0), colour: [1.0, 0.0, 0.0], texture: None };
+    let (rgb, depth, ids) = seen(&mut Painter::new(64, 64), Around::Field(&field), &[ball], eye);
+    let focal = 32.0 / libm::tan(0.5);
+    for row in 0..64 {
+        // The left column has nothing but sky and ground.
+        let (slope, depth) = ((row as f64 + 0.5 - 16.0) / focal, f64::from(depth[row * 64]));
+        let expected = if slope > 0.0 { 2.0 / slope } else { f64::INFINITY };
+        assert!(depth == expected || (depth - expected).abs() < 1e-4 * expected, "row {row}: {depth}, not {expected}");
+        assert_eq!(ids[row * 64], 0);
+        let [red, _, blue] = rgb.as_chunks::<3>().0[row * 64];
+        assert!(slope > 0.0 || blue > red, "row {row}: the sky is blue");
+    }
+    // The ball's middle is five metres ahead and a metre and a half below the eye.
+    let at = (16.0 + focal * 1.5 / 5.0) as usize * 64 + 32;
+    assert_eq!(ids[at], 1);
+    let nearest = 5.0 * (1.0 - 0.5 / libm::hypotf(5.0, 1.5));
+    assert!((depth[at] - nearest).abs() < 0.03, "{}", depth[at]);
+}
+
+#[test]
+fn what_is_below_the_ground_is_not_seen() {
+    let (field, eye) = field();
+    let painter = &mut Painter::new(64, 64);
+    let mut see = |height: f32| {
+        let thing = |form| Thing { form, colour: [1.0, 0.0, 0.0], texture: None };
+        let axes = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+        let block = Form::Box { centre: [5.0, height, 1.5], half: [0.5; 3], axes };
+        let things = [thing(Form::ball([5.0, height, 0.0], 0.5, 1.0)), thing(block)];
+        let (rgb, _, ids) = seen(painter, Around::Field(&field), &things, eye);
+        (rgb, [1, 2].map(|id| ids.iter().filter(|&&of| of == id).count()))
+    };
+    let (bare, none) = see(-0.6);
+    assert_eq!(none, [0, 0]);
+    assert_eq!(bare, seen(&mut Painter::new(64, 64), Around::Field(&field), &[], eye).0, "nor is a shadow");
+    // Seen from above, somewhat more than half is left of what is sunk by half.
+    let (sunk, whole) = (see(0.0).1, see(0.5).1);
+    for (sunk, whole) in sunk.into_iter().zip(whole) {
+        assert!(sunk > whole / 2 && sunk < whole * 4 / 5, "{sunk} of {whole} pixels");
+    }
+}
+
+#[test]
+fn a_shadow_lies_where_the_sun_is_hidden() {
+    let (field, eye) = field();
+    let painter = &mut Painter::new(64, 64);
+    let bare = seen(painter, Around::Field(&field), &[], eye).0;
+    let thing = Thing { form: Form::ball([6.0, 1.5, -0.5], 0.4, 1.0), colour: [1.0, 0.0, 0.0], texture: None };
+    let (rgb, _, ids) = seen(painter, Around::Field(&field), &[thing], eye);
+    let darker = |at: usize| i32::from(bare[at * 3]) - i32::from(rgb[at * 3]);
+    let darkest = (0..64 * 64).filter(|&at| ids[at] == 0).max_by_key(|&at| darker(at)).expect("pixels");
+    // The sun stands so that a shadow of 1.5 m of height falls 0.675 m along x and 0.9 m against z.
+    let focal = 32.0 / libm::tan(0.5);
+    let (row, column) = (16.0 + focal * 2.0 / 6.675, 32.0 + focal * -1.4 / 6.675);
+    let off = [darkest / 64, darkest % 64].map(|at| at as f64 + 0.5);
+    assert!((off[0] - row).abs() < 3.0 && (off[1] - column).abs() < 3.0, "darkest at {off:?}, not at {row}, {column}");
+    assert!(darker(darkest) > 40);
+    assert!((0..64 * 64).all(|at| ids[at] != 0 || darker(at) >= 0), "nothing gets brighter");
+}
+
+#[test]
+fn a_painter_goes_in_and_out() {
+    let ((room, inside), (field, outside)) = (white(), field());
+    let things = [Thing { form: Form::standing([6.0, 4.3], [0.7, 1.5, 0.7]), colour: [0.0, 1.0, 0.0], texture: None }];
+    let painter = &mut Painter::new(64, 64);
+    let mut draw = || {
+        let room = seen(painter, Around::Room(&room), &things, inside);
+        (room, seen(painter, Around::Field(&field), &things, outside))
+    };
+    let first = draw();
+    assert_eq!(first, draw());
+    assert_eq!(first.1, seen(&mut Painter::new(64, 64), Around::Field(&field), &things, outside));
 }

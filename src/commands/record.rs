@@ -11,8 +11,8 @@ use envs::stop::Stop;
 use envs::storage::{self, At as _};
 use envs::vector::{AutoresetMode, BatchEnv, Reset, VectorConfig};
 use serde_json::json;
-use simulators::draw::View;
 use simulators::rng::Seed;
+use simulators::view::View;
 
 use crate::cli::RecordArgs;
 use crate::commands::collect::played_in;
@@ -107,7 +107,7 @@ impl Frames {
         let steps = self.steps.map_or(longest, |steps| steps.min(longest));
         let size = self.size_of(view);
         let of_view = match view {
-            View::Solids(scene) => size_of_val(&scene.solids[..]),
+            View::Body(portrait) => size_of_val(&portrait.things[..]),
             View::Pixels(image) => image.rgb.len(),
         };
         // The view, and what a GIF has of it at worst.

@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow};
 use envs::storage::{self, At as _, Storage};
 use rayon::prelude::*;
 use serde_json::json;
-use simulators::draw::Image;
-use simulators::room::{Eye, Painter, Picture, Recorded, Room, Scene, Texture, Thing};
+use simulators::image::Image;
+use simulators::room::{Around, Eye, Painter, Picture, Recorded, Room, Scene, Texture, Thing};
 
 use crate::cli::{Drawn, RenderArgs};
 use crate::failure::Usage;
@@ -90,7 +90,10 @@ fn draw(looks: &[Look], FrameSize { width, height }: FrameSize) -> Vec<Image> {
         || Painter::new(width, height),
         |painter, (room, things, eye)| {
             let mut image = Image::black(width, height);
-            painter.draw(&Scene { room, things, eye: *eye }, Picture { rgb: &mut image.rgb, depth: None, ids: None });
+            painter.draw(
+                &Scene { around: Around::Room(room), things, eye: *eye },
+                Picture { rgb: &mut image.rgb, depth: None, ids: None },
+            );
             image
         },
     );

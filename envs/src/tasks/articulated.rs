@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use simulators::articulated::{Body, InertiaMode, Model, Scalar, Simulator};
-use simulators::draw::{Scene, View};
+use simulators::articulated::{Body, InertiaMode, Model, Portrait, Scalar, Simulator};
 use simulators::limits::{self, Limit};
 use simulators::rng::Rng;
+use simulators::view::View;
 
 pub use ant::{Ant, AntConfig};
 pub use hopper::{Hopper, HopperConfig};
@@ -125,7 +125,7 @@ pub trait Creature: Clone + Send + Sync + Sized + 'static {
     fn model(&self) -> Model;
 
     /// What a person sees of the body in a state, coordinates and velocities in the world's frame.
-    fn scene(&self, state: &[f64]) -> Scene;
+    fn portrait(&self, state: &[f64]) -> Portrait;
 
     /// The state at the start of an episode; drawn near the rest pose where there is a generator.
     fn start(&self, rng: Option<&mut Rng>) -> Vec<f64>;
@@ -322,7 +322,7 @@ impl<C: Creature> Drawn for Articulated<C> {
             Sim::Single(simulator, body) => simulator.state(body, &mut state),
             Sim::Double(simulator, body) => simulator.state(body, &mut state),
         }
-        View::Solids(self.creature.scene(&state))
+        View::Body(self.creature.portrait(&state))
     }
 }
 

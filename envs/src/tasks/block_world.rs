@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use simulators::block_world::{Action, BlockWorld, BlockWorldConfig};
-use simulators::draw::{Image, View};
+use simulators::image::Image;
 use simulators::limits::{self, Limit};
 use simulators::rng::Rng;
+use simulators::view::View;
 use simulators::world::World;
 
 use super::mnist_world::{MAX_FRAMES, refused};

@@ -6,9 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 use simulators::block_world::{Action, BlockWorld, BlockWorldConfig, BlockWorldSnapshot, Regime};
-use simulators::draw::View;
 use simulators::limits::{self, Limit};
 use simulators::rng::Rng;
+use simulators::view::View;
 use simulators::world::World;
 
 use super::block_world::{build_world, load_world, view, world_limits, world_spec};

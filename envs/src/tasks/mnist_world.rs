@@ -1,10 +1,10 @@
 //! `MnistWorld-v0`: look around in an MNIST World. No reward: it is there to be recorded, learned and remembered.
 
 use serde::{Deserialize, Serialize};
-use simulators::draw::View;
 use simulators::limits::{self, Limit, OutOfRange};
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig, MnistWorldError};
 use simulators::rng::Rng;
+use simulators::view::View;
 use simulators::world::World;
 
 use super::digit_source::DigitSource;

@@ -15,10 +15,10 @@
 //! the first steps, in which it may have to go and find the target.
 
 use serde::{Deserialize, Serialize};
-use simulators::draw::View;
 use simulators::limits::{self, Limit};
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig};
 use simulators::rng::Rng;
+use simulators::view::View;
 use simulators::world::World;
 
 use super::digit_source::DigitSource;

@@ -3,8 +3,8 @@
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use super::model::{Drive, Ground, InertiaMode, Joint, Link, Model, Motor};
+use super::portrait::{Corner, Portrait};
 use super::shape::Shape;
-use crate::draw::{Camera, Colour, Scene, srgb};
 
 /// N m of a motor at an action of 1.
 pub const GAIN: f64 = 200.0;
@@ -64,16 +64,16 @@ pub fn model(inertia: InertiaMode, mass_matrix_every: usize) -> Model {
 }
 
 /// The torso, then hip and foot of each leg.
-const COLOURS: [Colour; 9] = [
-    srgb(0x00e8_7f35),
-    srgb(0x002f_76b5),
-    srgb(0x004b_97d8),
-    srgb(0x002c_9678),
-    srgb(0x004d_bd98),
-    srgb(0x00d9_9f1f),
-    srgb(0x00f2_c14a),
-    srgb(0x00b4_4a6b),
-    srgb(0x00da_6f8e),
+const COLOURS: [[u8; 3]; 9] = [
+    [0xe8, 0x7f, 0x35],
+    [0x2f, 0x76, 0xb5],
+    [0x4b, 0x97, 0xd8],
+    [0x2c, 0x96, 0x78],
+    [0x4d, 0xbd, 0x98],
+    [0xd9, 0x9f, 0x1f],
+    [0xf2, 0xc1, 0x4a],
+    [0xb4, 0x4a, 0x6b],
+    [0xda, 0x6f, 0x8e],
 ];
 
 /// What there is to see in a state of `model`, in the world's frame, from a place that goes along.
@@ -81,8 +81,9 @@ const COLOURS: [Colour; 9] = [
 /// # Panics
 /// If the state has another length.
 #[must_use]
-pub fn scene(model: &Model, state: &[f64]) -> Scene {
+pub fn portrait(model: &Model, state: &[f64]) -> Portrait {
     let (x, z) = (state[0], state[2]);
-    let camera = Camera { eye: [x - 0.8, 1.8, z + 3.4], target: [x + 0.1, 0.45, z], height: 0.33 };
-    Scene { solids: model.solids(state, &COLOURS), camera }
+    let corner = Corner::near(x, z);
+    let eye = corner.eye([x - 0.8, 1.5, z + 3.4], [x + 0.1, 0.5, z], 0.33);
+    Portrait { things: model.things(state, &COLOURS, corner), eye }
 }

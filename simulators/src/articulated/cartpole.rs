@@ -1,8 +1,8 @@
 //! A cart on a rail with a pole on it, and its sibling with two poles: the pendulums of the SHAC and PWM papers.
 
 use super::model::{Drive, InertiaMode, Joint, Link, Model, Motor};
+use super::portrait::{Corner, Portrait};
 use super::shape::Shape;
-use crate::draw::{Camera, Colour, Form, Scene, Solid, Vector, srgb};
 
 /// N or N m of the motor at an action of 1.
 pub const GAIN: f64 = 1000.0;
@@ -74,28 +74,24 @@ pub fn double_pendulum() -> Model {
 }
 
 /// Of cart and pole, or of the two poles.
-const COLOURS: [[Colour; 2]; 2] = [[srgb(0x002f_76b5), srgb(0x00e8_7f35)], [srgb(0x00e8_7f35), srgb(0x002c_9678)]];
-const STEEL: Colour = srgb(0x0093_9ea9);
+const COLOURS: [[[u8; 3]; 2]; 2] = [[[0x2f, 0x76, 0xb5], [0xe8, 0x7f, 0x35]], [[0xe8, 0x7f, 0x35], [0x2c, 0x96, 0x78]]];
+const STEEL: [u8; 3] = [0x93, 0x9e, 0xa9];
 /// How far behind the poles stands what holds them, m.
 const BEHIND: f64 = -0.28;
-
-fn rod(from: Vector, to: Vector, radius: f64) -> Solid {
-    Solid { form: Form::Round { from, to, radius }, colour: STEEL }
-}
 
 /// What there is to see of the cart in a state of `model`: with the rail, from a place that goes along.
 ///
 /// # Panics
 /// If the state has another length.
 #[must_use]
-pub fn cartpole_scene(model: &Model, state: &[f64]) -> Scene {
-    let mut solids = model.solids(state, &COLOURS[0]);
+pub fn cartpole_portrait(model: &Model, state: &[f64]) -> Portrait {
+    let corner = Corner::near(state[0], 0.0);
+    let mut things = model.things(state, &COLOURS[0], corner);
     // Its ends are springs, so the cart may be beyond them: what is seen of the rail goes on.
-    let [left, right] = [-6.0, 6.0].map(|aside| [state[0] + aside, HEIGHT, BEHIND]);
-    solids.push(rod(left, right, 0.03));
-    solids.extend([-RAIL, RAIL].map(|x| rod([x, 0.0, BEHIND], [x, HEIGHT, BEHIND], 0.05)));
-    let camera = Camera { eye: [state[0], 2.9, 5.0], target: [state[0], 2.4, 0.0], height: 0.27 };
-    Scene { solids, camera }
+    let rail = [-6.0, 6.0].map(|aside| [state[0] + aside, HEIGHT, BEHIND]);
+    things.push(corner.rod(rail, 0.03, STEEL));
+    things.extend([-RAIL, RAIL].map(|x| corner.rod([[x, 0.0, BEHIND], [x, HEIGHT, BEHIND]], 0.05, STEEL)));
+    Portrait { things, eye: corner.eye([state[0], 2.9, 5.0], [state[0], 2.4, 0.0], 0.27) }
 }
 
 /// What there is to see of the double pendulum in a state of `model`: with the stand that it hangs on.
@@ -103,10 +99,10 @@ pub fn cartpole_scene(model: &Model, state: &[f64]) -> Scene {
 /// # Panics
 /// If the state has another length.
 #[must_use]
-pub fn double_pendulum_scene(model: &Model, state: &[f64]) -> Scene {
-    let mut solids = model.solids(state, &COLOURS[1]);
-    solids.push(rod([0.0, 0.0, BEHIND], [0.0, HEIGHT, BEHIND], 0.035));
-    solids.push(rod([0.0, HEIGHT, BEHIND], [0.0, HEIGHT, 0.04], 0.045));
-    let camera = Camera { eye: [0.6, 3.0, 7.0], target: [0.0, 2.4, 0.0], height: 0.33 };
-    Scene { solids, camera }
+pub fn double_pendulum_portrait(model: &Model, state: &[f64]) -> Portrait {
+    let corner = Corner::near(0.0, 0.0);
+    let mut things = model.things(state, &COLOURS[1], corner);
+    things.push(corner.rod([[0.0, 0.0, BEHIND], [0.0, HEIGHT, BEHIND]], 0.035, STEEL));
+    things.push(corner.rod([[0.0, HEIGHT, BEHIND], [0.0, HEIGHT, 0.04]], 0.045, STEEL));
+    Portrait { things, eye: corner.eye([0.6, 3.0, 7.0], [0.0, 2.4, 0.0], 0.33) }
 }

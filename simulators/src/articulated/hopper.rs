@@ -1,8 +1,8 @@
 //! The Hopper: torso, thigh, leg and foot in the plane, with the geometry of the one in `MuJoCo`.
 
 use super::model::{Drive, Ground, InertiaMode, Joint, Link, Model, Motor};
+use super::portrait::{Corner, Portrait};
 use super::shape::Shape;
-use crate::draw::{Camera, Colour, Scene, srgb};
 
 /// N m of a motor at an action of 1.
 pub const GAIN: f64 = 200.0;
@@ -64,16 +64,17 @@ pub fn hopper() -> Model {
 }
 
 /// Of the links from the rail on; the first two have no shape.
-const COLOURS: [Colour; 6] =
-    [[0.0; 3], [0.0; 3], srgb(0x00e8_7f35), srgb(0x002f_76b5), srgb(0x002c_9678), srgb(0x00d9_9f1f)];
+const COLOURS: [[u8; 3]; 6] =
+    [[0; 3], [0; 3], [0xe8, 0x7f, 0x35], [0x2f, 0x76, 0xb5], [0x2c, 0x96, 0x78], [0xd9, 0x9f, 0x1f]];
 
 /// What there is to see in a state of `model`, from a place beside the hopper that goes along.
 ///
 /// # Panics
 /// If the state has another length.
 #[must_use]
-pub fn scene(model: &Model, state: &[f64]) -> Scene {
+pub fn portrait(model: &Model, state: &[f64]) -> Portrait {
     let x = state[0];
-    let camera = Camera { eye: [x - 0.5, 1.3, 4.4], target: [x + 0.1, 0.8, 0.0], height: 0.25 };
-    Scene { solids: model.solids(state, &COLOURS), camera }
+    let corner = Corner::near(x, 0.0);
+    let eye = corner.eye([x - 0.5, 1.3, 4.4], [x + 0.1, 0.8, 0.0], 0.25);
+    Portrait { things: model.things(state, &COLOURS, corner), eye }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use rand::RngExt as _;
 
-use crate::draw::{Image, ImageError};
+use crate::image::{Image, ImageError};
 use crate::rng::{Purpose, Seed, stream};
 use crate::room::Texture;
 

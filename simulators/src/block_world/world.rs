@@ -1,6 +1,5 @@
 //! State and step of a Blockworld.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use rand::RngExt as _;
@@ -14,7 +13,7 @@ use super::physics::Physics;
 use super::surfaces::{Surface, Surfaces};
 use crate::limits::OutOfRange;
 use crate::rng::{Purpose, Rng, Seed, stream};
-use crate::room::{self, Eye, Form, Painter, Picture, Room, Scene, Thing};
+use crate::room::{self, Around, Eye, Form, Picture, Room, Scene, Thing, with_painter};
 use crate::world::{SnapshotError, World};
 
 /// How high the agent's eye is, m.
@@ -188,7 +187,10 @@ impl BlockWorld {
     /// If a buffer of `picture` is not of `image` by `image` pixels.
     pub fn paint(&self, picture: Picture<'_>) {
         let side = self.config.image;
-        self.show(|scene| with_painter(side, |painter| painter.draw(scene, picture)));
+        self.show(|room, things, eye| {
+            let scene = Scene { around: Around::Room(room), things, eye };
+            with_painter(side, side, |painter| painter.draw(&scene, picture));
+        });
     }
 
     /// Draws the room from above, `[side, side, 3]`.
@@ -196,10 +198,10 @@ impl BlockWorld {
     /// # Panics
     /// If `rgb` has another length.
     pub fn plan(&self, side: usize, rgb: &mut [u8]) {
-        self.show(|scene| room::plan(scene, side, rgb));
+        self.show(|room, things, eye| room::plan(room, things, eye, side, rgb));
     }
 
-    fn show<T>(&self, see: impl FnOnce(&Scene<'_>) -> T) -> T {
+    fn show(&self, see: impl FnOnce(&Room, &[Thing], Eye)) {
         let texture = |surface| Arc::clone(self.surfaces.texture(surface));
         let RoomLook { wall, floor } = self.room;
         let room = Room {
@@ -220,11 +222,7 @@ impl BlockWorld {
         let things: Vec<Thing> = self.things().map(thing).collect();
         let Agent { place: [x, z], heading } = self.agent;
         let (heading, field) = (f64::from(heading).to_radians(), FIELD.to_radians());
-        see(&Scene {
-            room: &room,
-            things: &things,
-            eye: Eye { place: [x, EYE_HEIGHT, z], heading, field, horizon: 0.5 },
-        })
+        see(&room, &things, Eye { place: [x, EYE_HEIGHT, z], heading, field, horizon: 0.5 });
     }
 
     /// A random place: in the grid regime a cell, where the outermost are half as likely, as rounding makes them.
@@ -392,18 +390,4 @@ impl World for BlockWorld {
         self.physics.clone_from(&snapshot.physics);
         Ok(())
     }
-}
-
-/// Draws with the thread's own painter of pictures of `side` by `side` pixels: what a painter keeps is worth keeping from one world to the next,
-/// and changes no byte.
-fn with_painter<T>(side: usize, draw: impl FnOnce(&mut Painter) -> T) -> T {
-    thread_local! {
-        static PAINTER: RefCell<Option<(usize, Painter)>> = const { RefCell::new(None) };
-    }
-    PAINTER.with_borrow_mut(|kept| {
-        if kept.as_ref().is_none_or(|(of, _)| *of != side) {
-            *kept = Some((side, Painter::new(side, side)));
-        }
-        draw(&mut kept.as_mut().expect("just made").1)
-    })
 }

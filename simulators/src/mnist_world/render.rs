@@ -6,7 +6,8 @@
 
 use super::world::MnistWorld;
 use crate::digits::PATCH_STRIDE;
-use crate::draw::{Image, View};
+use crate::image::Image;
+use crate::view::View;
 
 /// Side of a tile, pixels: the window of the paper's worlds is one tile.
 const TILE: usize = 32;

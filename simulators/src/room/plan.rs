@@ -1,7 +1,7 @@
 //! The room from above: a plan that people and position probes read.
 
 use super::form::Form;
-use super::scene::Scene;
+use super::scene::{Eye, Room, Thing};
 
 /// Ground, walls, and who looks.
 const GROUND: [u8; 3] = [46, 52, 64];
@@ -10,16 +10,15 @@ const AGENT: [u8; 3] = [236, 239, 244];
 /// How large the agent is, m.
 const AGENT_RADIUS: f32 = 0.4;
 
-/// Draws the plan of a scene, `[side, side, 3]`: `x` to the right, `z` down, things in their colours, the eye as a wedge in what it sees.
+/// Draws the plan of a room, `[side, side, 3]`: `x` to the right, `z` down, things in their colours, the eye as a wedge in what it sees.
 ///
 /// # Panics
 /// If `rgb` has another length.
-pub fn plan(scene: &Scene<'_>, side: usize, rgb: &mut [u8]) {
+pub fn plan(room: &Room, things: &[Thing], eye: Eye, side: usize, rgb: &mut [u8]) {
     assert_eq!(rgb.len(), side * side * 3, "bytes of a plan");
-    let longest = scene.room.size[0].max(scene.room.size[1]);
+    let longest = room.size[0].max(room.size[1]);
     let metre = side as f32 / longest;
     let pixels = rgb.as_chunks_mut::<3>().0;
-    let eye = scene.eye;
     let (cos, sin) = (libm::cos(eye.heading) as f32, libm::sin(eye.heading) as f32);
     let slope = libm::tan(eye.field / 2.0) as f32;
     for (row, pixels) in pixels.chunks_exact_mut(side).enumerate() {
@@ -43,7 +42,7 @@ pub fn plan(scene: &Scene<'_>, side: usize, rgb: &mut [u8]) {
             }
         }
     };
-    for thing in scene.things {
+    for thing in things {
         let colour = thing.colour.map(|x| (x * 255.0 + 0.5) as u8);
         match thing.form {
             Form::Box { centre, half, axes } => {

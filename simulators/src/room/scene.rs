@@ -20,6 +20,22 @@ pub struct Room {
     pub ceiling: Arc<Texture>,
 }
 
+/// Level ground under an open sky, as far as the eye sees; the sun shines, and things cast shadows on the ground.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Of the ground, whose height is 0.
+    pub ground: Arc<Texture>,
+}
+
+/// Where things are.
+#[derive(Clone, Copy, Debug)]
+pub enum Around<'a> {
+    /// Indoors, in the light of Blockworld's original.
+    Room(&'a Room),
+    /// Out of doors.
+    Field(&'a Field),
+}
+
 /// A form with a colour.
 #[derive(Clone, Debug)]
 pub struct Thing {
@@ -34,7 +50,7 @@ pub struct Thing {
 /// Who looks: upright, along the floor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Eye {
-    /// In the room, m.
+    /// In the room, or above the ground, m.
     pub place: [f32; 3],
     /// Radians from `x` towards minus `z`.
     pub heading: f64,
@@ -45,11 +61,11 @@ pub struct Eye {
     pub horizon: f32,
 }
 
-/// A room, what is in it, and who looks.
+/// What is around, what is in it, and who looks.
 #[derive(Clone, Debug)]
 pub struct Scene<'a> {
-    /// The room.
-    pub room: &'a Room,
+    /// What is around.
+    pub around: Around<'a>,
     /// At most [`Scene::MOST`] of them. Where two are at the same distance the first is seen.
     pub things: &'a [Thing],
     /// The eye.

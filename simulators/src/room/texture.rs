@@ -1,13 +1,11 @@
 //! Textures and their reductions, and what a pixel sees of them.
 
-use crate::draw::Image;
+use crate::image::Image;
 
 use super::lanes::{Colours, LANES, Lanes, each, whole};
 
 /// The longest side that a texture may have, pixels.
 const MOST: usize = 8192;
-/// Texels that a texture of a wall, floor or ceiling has a metre.
-const DENSITY: f32 = 512.0;
 
 /// A picture that repeats.
 #[derive(Debug)]
@@ -23,6 +21,9 @@ pub struct Texture {
 }
 
 impl Texture {
+    /// Texels that a texture of a wall, floor or ceiling has a metre.
+    pub(crate) const DENSITY: u16 = 512;
+
     /// A picture, whose rows are from the top. On walls, floors and ceilings 512 pixels of it are a metre.
     ///
     /// # Panics
@@ -66,7 +67,7 @@ impl Texture {
             }
         }
         let plain = rgb.iter().all(|other| *other == rgb[0]).then(|| texels[1]);
-        Self { repeat: [width, height].map(|side| side as f32 / DENSITY), bits, texels, plain }
+        Self { repeat: [width, height].map(|side| side as f32 / f32::from(Self::DENSITY)), bits, texels, plain }
     }
 
     /// Metres after which it repeats on a wall, along and up.
@@ -124,7 +125,7 @@ fn average(colours: impl Iterator<Item = [u8; 3]>) -> u32 {
 
 /// Between two colours, by shares of 256 of the second.
 #[inline(always)]
-fn blend(a: Colours, b: Colours, share: [u32; LANES]) -> Colours {
+pub(super) fn blend(a: Colours, b: Colours, share: [u32; LANES]) -> Colours {
     each(|i| {
         let (w, v) = (share[i], 256 - share[i]);
         let outer = ((a[i] & 0x00ff_00ff) * v + (b[i] & 0x00ff_00ff) * w + 0x0080_0080) >> 8 & 0x00ff_00ff;

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::form::{Form, Rays, Slab, cast, dot, normals};
 use super::lanes::{Colours, LANES, Lanes, each, load, log2, packed};
 use super::lens::{Lens, MIDDLE, SAMPLES};
-use super::scene::{Scene, Thing, lit};
+use super::scene::{Around, Scene, Thing, lit};
+use super::sun;
 use super::texture::{Texture, shine};
 
 /// What is nearer is not drawn, m.
@@ -32,17 +33,24 @@ struct Plane {
 
 /// Columns, of whole lanes, and rows, in which a thing can show.
 #[derive(Clone, Debug, PartialEq)]
-struct Window {
-    columns: Range<usize>,
-    rows: Range<usize>,
+pub(super) struct Window {
+    pub columns: Range<usize>,
+    pub rows: Range<usize>,
 }
 
 /// What a face looks like.
 #[derive(Clone, Copy, Debug)]
 enum Look<'a> {
     Plain(u32),
-    Textured { texture: &'a Texture, thing: &'a Thing, face: usize },
+    Textured {
+        texture: &'a Texture,
+        light: [f32; 3],
+        form: &'a Form,
+        face: usize,
+    },
     Round(&'a Thing),
+    /// Round, and in the sun.
+    Sunlit(&'a Thing),
 }
 
 /// Things of a picture.
@@ -80,11 +88,12 @@ impl Things {
                 *aside = lens.aside(x as f32 + plane.offset[0]);
             }
         }
+        let field = matches!(scene.around, Around::Field(_));
         for (number, thing) in scene.things.iter().enumerate() {
-            let Some(window) = window(&thing.form, lens, [self.width, self.height]) else { continue };
+            let Some(window) = window(thing.form.corners(), lens, [self.width, self.height]) else { continue };
             let planes = self.samples.iter_mut().chain(middles.then_some(&mut self.middle));
             for plane in planes {
-                plane.mark(&thing.form, 1 + number as u32 * FACES, lens, &window);
+                plane.mark(&thing.form, 1 + number as u32 * FACES, lens, &window, field);
             }
             self.windows.push(window);
         }
@@ -138,27 +147,28 @@ impl Things {
 }
 
 impl Plane {
-    /// Marks the samples that show `form`.
+    /// Marks the samples that show `form`; on a field, what of it is above the ground.
     #[inline(always)]
-    fn mark(&mut self, form: &Form, code: u32, lens: &Lens, window: &Window) {
+    fn mark(&mut self, form: &Form, code: u32, lens: &Lens, window: &Window, field: bool) {
         match form {
-            Form::Box { centre, half, axes } if axes[1][1] >= 1.0 => {
+            Form::Box { centre, half, axes } if axes[1][1] >= 1.0 && !field => {
                 self.mark_upright(*centre, *half, axes, code, lens, window);
             }
-            _ => self.mark_any(form, code, lens, window),
+            _ => self.mark_any(form, code, lens, window, field),
         }
     }
 
     #[inline(always)]
-    fn mark_any(&mut self, form: &Form, code: u32, lens: &Lens, Window { columns, rows }: &Window) {
+    fn mark_any(&mut self, form: &Form, code: u32, lens: &Lens, Window { columns, rows }: &Window, field: bool) {
         for y in rows.clone() {
             let down = lens.down(y as f32 + self.offset[1]);
+            let ground = if field && down > 0.0 { lens.place[1] / down } else { f32::INFINITY };
             for begin in columns.clone().step_by(LANES) {
                 let (depth, face) = cast(form, &Rays { lens, aside: load(&self.aside, begin), down });
                 let (codes, depths) = self.at(y, begin);
                 for i in 0..LANES {
                     let nearer = codes[i] == 0 || depth[i] < depths[i];
-                    let seen = depth[i] > NEAR && depth[i] < f32::INFINITY && nearer;
+                    let seen = depth[i] > NEAR && depth[i] < ground && nearer;
                     codes[i] = if seen { code + face[i] } else { codes[i] };
                     depths[i] = if seen { depth[i] } else { depths[i] };
                 }
@@ -220,11 +230,11 @@ impl Plane {
     }
 }
 
-/// Columns and rows in which a form can show.
-fn window(form: &Form, lens: &Lens, [width, height]: [usize; 2]) -> Option<Window> {
+/// Columns and rows in which what is between these corners can show.
+pub(super) fn window(corners: [[f32; 3]; 8], lens: &Lens, [width, height]: [usize; 2]) -> Option<Window> {
     let (mut least, mut most, mut behind, mut outside) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 2], 0, [0; 2]);
     let edge = [lens.aside(0.0), lens.aside(width as f32)];
-    for corner in form.corners() {
+    for corner in corners {
         let from = [corner[0] - lens.place[0], corner[2] - lens.place[2]];
         let along = |way: [f32; 2]| way[0] * from[0] + way[1] * from[1];
         let (depth, aside) = (along(lens.forward), along(lens.right));
@@ -255,10 +265,17 @@ fn window(form: &Form, lens: &Lens, [width, height]: [usize; 2]) -> Option<Windo
 fn look<'a>(scene: &Scene<'a>, at: usize) -> Look<'a> {
     let Some(thing) = scene.things.get(at / FACES as usize) else { return Look::Plain(0) };
     let face = at % FACES as usize;
-    match (&thing.form, &thing.texture) {
-        (Form::Capsule { .. }, _) => Look::Round(thing),
-        (Form::Box { .. }, Some(texture)) => Look::Textured { texture, thing, face },
-        (Form::Box { axes, .. }, None) => Look::Plain(packed(lit(thing.colour, outward(axes, face), 1.0))),
+    let light = |axes| match scene.around {
+        Around::Room(_) => lit(thing.colour, outward(axes, face), 1.0),
+        Around::Field(_) => sun::lit(thing.colour, outward(axes, face)),
+    };
+    match (&thing.form, &thing.texture, scene.around) {
+        (Form::Capsule { .. }, _, Around::Room(_)) => Look::Round(thing),
+        (Form::Capsule { .. }, _, Around::Field(_)) => Look::Sunlit(thing),
+        (Form::Box { axes, .. }, Some(texture), _) => {
+            Look::Textured { texture, light: light(axes), form: &thing.form, face }
+        }
+        (Form::Box { axes, .. }, None, _) => Look::Plain(packed(light(axes))),
     }
 }
 
@@ -271,16 +288,19 @@ fn outward(axes: &[[f32; 3]; 3], face: usize) -> [f32; 3] {
 fn shade(look: &Look<'_>, rays: &Rays<'_>) -> Colours {
     match *look {
         Look::Plain(colour) => [colour; LANES],
-        Look::Textured { texture, thing, face } => {
-            let Form::Box { centre, half, axes } = thing.form else { return [0; LANES] };
-            let normal = outward(&axes, face);
+        Look::Textured { texture, light, form, face } => {
+            let Form::Box { centre, half, axes } = *form else { return [0; LANES] };
             let (u, v, detail) = on_face(centre, half, &axes, face, rays);
-            shine(texture.at(u, v, detail), lit(thing.colour, normal, 1.0))
+            shine(texture.at(u, v, detail), light)
         }
         Look::Round(thing) => {
             let Form::Capsule { ends, radius, gain } = thing.form else { return [0; LANES] };
             let [x, y, z] = normals(ends, radius, rays);
             each(|i| packed(lit(thing.colour, [x[i], y[i], z[i]], gain)))
+        }
+        Look::Sunlit(thing) => {
+            let Form::Capsule { ends, radius, .. } = thing.form else { return [0; LANES] };
+            sun::round(thing.colour, ends, radius, rays)
         }
     }
 }

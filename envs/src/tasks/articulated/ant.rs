@@ -4,8 +4,7 @@ use std::f64::consts::PI;
 
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
-use simulators::articulated::{Model, ant};
-use simulators::draw::Scene;
+use simulators::articulated::{Model, Portrait, ant};
 use simulators::limits::Limit;
 use simulators::rng::Rng;
 
@@ -156,8 +155,8 @@ impl Creature for Ant {
         ant::model(self.0.physics.inertia, every)
     }
 
-    fn scene(&self, state: &[f64]) -> Scene {
-        ant::scene(&self.model(), state)
+    fn portrait(&self, state: &[f64]) -> Portrait {
+        ant::portrait(&self.model(), state)
     }
 
     fn start(&self, rng: Option<&mut Rng>) -> Vec<f64> {

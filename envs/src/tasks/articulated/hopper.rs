@@ -4,8 +4,7 @@ use std::f64::consts::PI;
 
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
-use simulators::articulated::{Model, hopper};
-use simulators::draw::Scene;
+use simulators::articulated::{Model, Portrait, hopper};
 use simulators::limits::Limit;
 use simulators::rng::Rng;
 
@@ -84,8 +83,8 @@ impl Creature for Hopper {
         model
     }
 
-    fn scene(&self, state: &[f64]) -> Scene {
-        hopper::scene(&self.model(), state)
+    fn portrait(&self, state: &[f64]) -> Portrait {
+        hopper::portrait(&self.model(), state)
     }
 
     fn start(&self, rng: Option<&mut Rng>) -> Vec<f64> {

@@ -4,8 +4,7 @@ use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
-use simulators::articulated::{Model, cartpole};
-use simulators::draw::Scene;
+use simulators::articulated::{Model, Portrait, cartpole};
 use simulators::limits::Limit;
 use simulators::rng::Rng;
 
@@ -92,8 +91,8 @@ impl Creature for CartPole {
         physical(cartpole::cartpole(), &self.0.physics)
     }
 
-    fn scene(&self, state: &[f64]) -> Scene {
-        cartpole::cartpole_scene(&self.model(), state)
+    fn portrait(&self, state: &[f64]) -> Portrait {
+        cartpole::cartpole_portrait(&self.model(), state)
     }
 
     fn start(&self, rng: Option<&mut Rng>) -> Vec<f64> {
@@ -158,8 +157,8 @@ impl Creature for DoublePendulum {
         physical(cartpole::double_pendulum(), &self.0.physics)
     }
 
-    fn scene(&self, state: &[f64]) -> Scene {
-        cartpole::double_pendulum_scene(&self.model(), state)
+    fn portrait(&self, state: &[f64]) -> Portrait {
+        cartpole::double_pendulum_portrait(&self.model(), state)
     }
 
     fn start(&self, rng: Option<&mut Rng>) -> Vec<f64> {

@@ -76,7 +76,7 @@ impl Image {
 
     /// As large as it can be in the middle of `width` by `height` pixels, each of its own pixels a square; a whole number of
     /// pixels wide where there is room for that.
-    pub(super) fn enlarged(&self, width: usize, height: usize) -> Self {
+    pub(crate) fn enlarged(&self, width: usize, height: usize) -> Self {
         let mut large = Self::black(width, height);
         // In parts of a thousand, so that a picture larger than its frame is made smaller.
         let room = (width * 1000 / self.width).min(height * 1000 / self.height);
