@@ -30,6 +30,7 @@ mod things;
 mod walls;
 
 pub use form::Form;
+pub(crate) use lens::Lens;
 pub use painter::{Painter, Picture};
 pub use plan::plan;
 pub use recorded::{Impossible, Recorded};
