@@ -401,6 +401,8 @@ pub struct EvalArgs {
 pub enum EvalCommand {
     /// What a trained model remembers of what it cannot see, or foresees of vectors.
     Memory(MemoryArgs),
+    /// What a model's belief says of where the blocks of Blockworld are, in view and out of view.
+    Probe(ProbeArgs),
     /// The returns of a policy: at least 100 episodes, one each.
     Policy(PolicyArgs),
 }
@@ -411,8 +413,11 @@ pub enum EvalCommand {
     after_help = "A run of `train pwm` sees vectors: imagined latents are compared with those of what was observed, as they are and as
 observations that a linear readout, fitted on other episodes, reads from them; and predicted rewards with those recorded.
 
+Recall needs to know when each point was in view: record the dataset with `--truth full`, of MNIST World or Blockworld.
+
 Examples:
   mindseye eval memory runs/tiny --data data/unseen
+  mindseye eval memory runs/blocks --data data/blocks --context 70
   mindseye eval memory runs/pwm --data data/hopper --horizon 64          where the world model of a policy goes wrong"
 )]
 pub struct MemoryArgs {
@@ -442,6 +447,41 @@ pub struct MemoryArgs {
     /// Show this report's model beside it; may be repeated.
     #[arg(long, value_name = "REPORT_JSON")]
     pub beside: Vec<PathBuf>,
+}
+
+/// `mindseye eval probe`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A linear readout of beliefs is fitted on one half of the episodes and asked on the other. At each horizon it names, for
+every colour, as many cells of a map around the agent as blocks of that colour occupy; a block is right if its own cell is
+among them. Beside it: where each block was in view last, where blocks usually are, and chance.
+
+Examples:
+  mindseye collect block-world --preset probe --set frames=280 --set world.image=64 --seed 1 --episodes 50 --out data/probe
+  mindseye eval probe runs/blocks --data data/probe
+  mindseye eval probe runs/blocks --data data/probe --context 70 --horizons 0,10,70 --json"
+)]
+pub struct ProbeArgs {
+    /// The run of a world model of Blockworld.
+    pub run: PathBuf,
+    /// The dataset, of Blockworld with its ground truth; its episodes must be as long as context and last horizon.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Frames the model sees (as in training).
+    #[arg(long, value_parser = whole::<usize>(1, MOST_FRAMES), allow_negative_numbers = true)]
+    pub context: Option<usize>,
+    /// Steps after the last frame that it sees (those of 0,10,20,70,210 that fit).
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = whole::<usize>(0, MOST_FRAMES), allow_negative_numbers = true)]
+    pub horizons: Vec<usize>,
+    /// Clips to count on, and as many to fit on, at most (all).
+    #[arg(long, value_parser = whole::<usize>(1, MOST_EPISODES), allow_negative_numbers = true)]
+    pub clips: Option<usize>,
+    /// Folder for report.json and maps.png (RUN/probe).
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The model's name in the report (the run's folder name).
+    #[arg(long)]
+    pub name: Option<String>,
 }
 
 /// `mindseye eval policy`

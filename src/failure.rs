@@ -250,11 +250,21 @@ pub fn code_of(error: &Error) -> u8 {
     }
 }
 
-/// A dataset that models cannot take, whoever found out.
+/// A dataset that models cannot take, or cannot be asked about, whoever found out.
 fn is_of_clips(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.is::<ClipError>()
         || matches!(cause.downcast_ref(), Some(TrainError::Clip(_)))
-        || matches!(cause.downcast_ref(), Some(EvaluateError::Clip(_)))
+        || matches!(
+            cause.downcast_ref(),
+            Some(
+                EvaluateError::Clip(_)
+                    | EvaluateError::Truth { .. }
+                    | EvaluateError::Column { .. }
+                    | EvaluateError::NoTruth { .. }
+                    | EvaluateError::NoBelief { .. }
+                    | EvaluateError::Refused { .. }
+            )
+        )
 }
 
 /// Says the error on standard error and gives its exit code.

@@ -10,10 +10,12 @@ mod config;
 mod entities;
 mod grid;
 mod physics;
+mod sightings;
 mod surfaces;
 mod world;
 
 pub use config::{BlockWorldConfig, Regime};
 pub use entities::{COLOURS, Kind, Pose, ThingState};
+pub use sightings::{Misplaced, Sightings};
 pub use surfaces::{Surface, SurfaceError, Surfaces};
 pub use world::{Action, Agent, BlockWorld, BlockWorldSnapshot, RoomLook};

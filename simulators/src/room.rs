@@ -33,6 +33,7 @@ mod things;
 mod walls;
 
 pub use form::Form;
+pub(crate) use lens::Lens;
 pub(crate) use painter::with_painter;
 pub use painter::{Painter, Picture};
 pub use plan::plan;

@@ -1,7 +1,9 @@
-//! `mindseye eval`: a model's memory, a policy's returns.
+//! `mindseye eval`: a model's memory, what its belief says, a policy's returns.
 
+mod probe;
 mod vectors;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use agents::{EvaluationError, evaluate};
@@ -40,6 +42,7 @@ const BATCH: usize = 16;
 pub fn run(args: &EvalArgs, threads: usize, json: bool) -> Result<()> {
     match &args.command {
         EvalCommand::Memory(args) => measure(args, threads, json),
+        EvalCommand::Probe(args) => probe::measure(args, threads, json),
         EvalCommand::Policy(args) => policy(args, json),
     }
 }
@@ -113,18 +116,8 @@ pub fn measure(args: &MemoryArgs, threads: usize, json: bool) -> Result<()> {
 
 /// How many frames the model sees and how many it imagines, once the dataset is known to be of its kind.
 fn frames_to_ask(args: &MemoryArgs, config: &RunConfig, dataset: &Dataset) -> Result<(i64, i64)> {
-    let (data, run) = (args.data.display(), args.run.display());
-    let given = format!("--data {data}");
-    check_columns(&config.model, dataset, |observations| {
-        let [side, channels] = config.model.frame();
-        let problem = format!(
-            "the observations of {data} are {:?}, but {run} was trained on [{side}, {side}, {channels}] (model.window = \
-             {side}, model.input_channels = {channels})",
-            observations.shape
-        );
-        let advice = Some("give a dataset of the kind it was trained on");
-        Usage::worded(problem).field("--data").value(data.to_string()).given_in(Some(given.clone())).suggest(advice)
-    })?;
+    check_dataset(&args.run, &args.data, config, dataset)?;
+    let data = args.data.display();
     let longest = dataset.info().longest as i64 + 1;
     let context = args.context.unwrap_or(config.train.context);
     let horizon = args.horizon.unwrap_or(longest - context);
@@ -139,6 +132,22 @@ fn frames_to_ask(args: &MemoryArgs, config: &RunConfig, dataset: &Dataset) -> Re
         return Err(refusal.allowed(format!("{longest} frames together")).into());
     }
     Ok((context, horizon))
+}
+
+/// Refuses a dataset of other frames or actions than the run was trained on.
+fn check_dataset(run: &Path, data: &Path, config: &RunConfig, dataset: &Dataset) -> Result<()> {
+    let (data, run) = (data.display(), run.display());
+    let given = format!("--data {data}");
+    check_columns(&config.model, dataset, |observations| {
+        let [side, channels] = config.model.frame();
+        let problem = format!(
+            "the observations of {data} are {:?}, but {run} was trained on [{side}, {side}, {channels}] (model.window = \
+             {side}, model.input_channels = {channels})",
+            observations.shape
+        );
+        let advice = Some("give a dataset of the kind it was trained on");
+        Usage::worded(problem).field("--data").value(data.to_string()).given_in(Some(given.clone())).suggest(advice)
+    })
 }
 
 /// Plays a policy.

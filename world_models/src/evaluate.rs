@@ -1,14 +1,16 @@
 //! Asks a model what the memory benchmark asks: watch the context, imagine the rest, compare. [`vectors`] asks those that see no
 //! pictures.
 
+mod block_world;
+pub mod probe;
 pub mod split;
 pub mod vectors;
+mod witness;
 
 use std::path::PathBuf;
 
-use envs::dataset::{Clips, Dataset, DatasetError, Episode, Window};
+use envs::dataset::{Dataset, DatasetError, Window};
 use rayon::prelude::*;
-use simulators::mnist_world::{MnistWorldConfig, Sightings};
 use tch::{Kind, Tensor};
 
 use crate::belief::{WorldModel, roll_out};
@@ -16,6 +18,7 @@ use crate::clips::{ClipError, ClipLoader};
 use crate::memory::evaluation::Sight;
 use crate::memory::html::{ExampleClip, quantise};
 use crate::memory::{Clip, FrameShape, MemoryError, MemoryEvaluation};
+use witness::{Seen, witness};
 
 /// Why a memory evaluation cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,37 @@ pub enum EvaluateError {
         /// What it may be.
         allowed: String,
     },
+    /// A column of ground truth that its environment would not have recorded so.
+    #[error("{}: column `{column}` is {found}; allowed: {expected}", dataset.display())]
+    Column {
+        /// The dataset.
+        dataset: PathBuf,
+        /// Its name.
+        column: String,
+        /// Its type, the shape of a row, and what its rows follow.
+        found: String,
+        /// The same, as they should be.
+        expected: String,
+    },
+    /// A dataset without the ground truth that was asked for.
+    #[error("{}: it has no {columns}; `mindseye collect block-world --truth full` records them", dataset.display())]
+    NoTruth {
+        /// The dataset.
+        dataset: PathBuf,
+        /// What it lacks.
+        columns: String,
+    },
+    /// A belief that places cannot be read from.
+    #[error(
+        "the model's belief has neither a part `map` [B, V, S, S, D] nor a vector [B, F] of at most {most} numbers to read places \
+         from; its parts are {parts}"
+    )]
+    NoBelief {
+        /// Names and shapes.
+        parts: String,
+        /// The most numbers of a vector.
+        most: usize,
+    },
     /// Ground truth that is not that of its environment.
     #[error("episode {episode}: column `{column}` does not fit the world of the dataset: {problem}")]
     Truth {
@@ -67,88 +101,6 @@ pub enum EvaluateError {
         /// What is wrong.
         problem: String,
     },
-}
-
-/// What was last seen when, per pixel of the predicted frames of one clip.
-struct Seen {
-    last_seen: Vec<i32>,
-    entity: Vec<u8>,
-}
-
-/// Reads the ground truth of datasets whose environment has it.
-struct Witness<'a> {
-    dataset: &'a Dataset,
-    world: MnistWorldConfig,
-}
-
-impl<'a> Witness<'a> {
-    /// A witness, where the dataset has the columns that recall needs.
-    fn of(dataset: &'a Dataset) -> Option<Self> {
-        let source = &dataset.description().source;
-        let has = |name: &str| dataset.columns().iter().any(|column| column.name == name);
-        if !source.env_id.starts_with("MnistWorld-")
-            || !["truth.camera", "truth.positions", "truth.entity"].iter().all(|name| has(name))
-        {
-            return None;
-        }
-        let world = serde_json::from_value(source.config.pointer("/env/world")?.clone()).ok()?;
-        Some(Self { dataset, world })
-    }
-
-    /// Watches the context of a window, then asks of every later pixel when its point was last seen.
-    fn watch(&self, window: Window, context: usize, frames: usize) -> Result<Seen, EvaluateError> {
-        let episode = self.dataset.episode(window.episode).expect("a window of this dataset");
-        let (w, digits) = (self.world.window, self.world.digits);
-        let wrong = |column, problem: String| EvaluateError::Truth { episode: episode.number(), column, problem };
-        let camera = episode.column::<i16>("truth.camera")?;
-        let camera = pairs(&episode, "truth.camera", &camera, 1)?;
-        let positions = episode.column::<i16>("truth.positions")?;
-        let positions = pairs(&episode, "truth.positions", &positions, digits)?;
-        let entity = episode.column::<u8>("truth.entity")?;
-        if entity.len() != episode.frames() * w * w {
-            return Err(wrong("truth.entity", format!("{} values an episode, not {w} x {w} a frame", entity.len())));
-        }
-        let side = self.world.world as i16;
-        let inside = |xy: &[i16; 2]| xy.iter().all(|x| (0..side).contains(x));
-        for (column, places) in [("truth.camera", camera), ("truth.positions", positions)] {
-            if let Some(outside) = places.iter().find(|xy| !inside(xy)) {
-                return Err(wrong(column, format!("{outside:?} lies outside the torus of {side}")));
-            }
-        }
-        let mut sightings = Sightings::new(&self.world);
-        let mut seen = Seen { last_seen: vec![-1; (frames - context) * w * w], entity: Vec::new() };
-        for t in 0..frames {
-            let at = window.start + t;
-            let (camera, positions) = (camera[at], &positions[at * digits..][..digits]);
-            if t < context {
-                sightings.observe(t as i32, camera, positions);
-                continue;
-            }
-            let mask = &entity[at * w * w..][..w * w];
-            if let Some(unknown) = mask.iter().find(|id| usize::from(**id) > digits) {
-                return Err(wrong("truth.entity", format!("entity {unknown}, but there are {digits} digits")));
-            }
-            let out = &mut seen.last_seen[(t - context) * w * w..][..w * w];
-            sightings.last_seen(camera, positions, mask, out);
-            seen.entity.extend_from_slice(mask);
-        }
-        Ok(seen)
-    }
-}
-
-/// The values of a column as `(x, y)` pairs, `per_row` of them in each row.
-fn pairs<'a>(
-    episode: &Episode<'_>,
-    column: &'static str,
-    values: &'a [i16],
-    per_row: usize,
-) -> Result<&'a [[i16; 2]], EvaluateError> {
-    let (pairs, rest) = values.as_chunks::<2>();
-    if !rest.is_empty() || pairs.len() != episode.frames() * per_row {
-        let problem = format!("{} pairs, not {per_row} a frame", pairs.len());
-        return Err(EvaluateError::Truth { episode: episode.number(), column, problem });
-    }
-    Ok(pairs)
 }
 
 /// What to ask of a model.
@@ -185,6 +137,8 @@ pub fn evaluate_memory(
     let frames = loader.clips().frames();
     let shape = FrameShape::new(loader.frame().map(|side| side as usize));
     let mut kept = Vec::new();
+    // What is wrong with the ground truth shall be known before the model has worked for it.
+    witness(loader.clips().dataset())?;
     for (batch, first) in windows.chunks(batch).zip((0..).step_by(batch)) {
         let clip = loader.load(batch, context as i64)?;
         let predicted = tch::no_grad(|| roll_out(model, &clip)); // [B, T, C, H, W]
@@ -197,7 +151,7 @@ pub fn evaluate_memory(
         }
         let truth = (clip.frames.permute([0, 1, 3, 4, 2]) * 255.0).round().to_kind(Kind::Uint8);
         let truth = to_bytes(&truth);
-        let seen = witness_all(loader.clips(), batch, context, frames)?;
+        let seen = witness_all(loader.clips().dataset(), batch, context, frames)?;
         let (truth_len, predicted_len) = (frames * shape.values(), (frames - context) * shape.values());
         let clips: Vec<Clip<'_>> = (0..batch.len())
             .map(|i| Clip {
@@ -223,12 +177,12 @@ pub fn evaluate_memory(
 }
 
 fn witness_all(
-    clips: &Clips,
+    dataset: &Dataset,
     windows: &[Window],
     context: usize,
     frames: usize,
 ) -> Result<Option<Vec<Seen>>, EvaluateError> {
-    let Some(witness) = Witness::of(clips.dataset()) else { return Ok(None) };
+    let Some(witness) = witness(dataset)? else { return Ok(None) };
     windows.par_iter().map(|window| witness.watch(*window, context, frames)).collect::<Result<_, _>>().map(Some)
 }
 

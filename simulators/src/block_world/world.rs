@@ -72,6 +72,13 @@ impl Agent {
             }
         }
     }
+
+    /// How far ahead of it and to its right a place along `x` and `z` is, m.
+    #[must_use]
+    pub fn from_here(&self, [x, z]: [f32; 2]) -> [f32; 2] {
+        let ([ahead_x, ahead_z], [x, z]) = (self.ahead(), [x - self.place[0], z - self.place[1]]);
+        [ahead_x * x + ahead_z * z, ahead_x * z - ahead_z * x]
+    }
 }
 
 /// Which textures a room has.
@@ -220,9 +227,7 @@ impl BlockWorld {
             texture: texture.map(|number| Arc::clone(self.surfaces.texture(Surface::BOXES[usize::from(number)]))),
         };
         let things: Vec<Thing> = self.things().map(thing).collect();
-        let Agent { place: [x, z], heading } = self.agent;
-        let (heading, field) = (f64::from(heading).to_radians(), FIELD.to_radians());
-        see(&room, &things, Eye { place: [x, EYE_HEIGHT, z], heading, field, horizon: 0.5 });
+        see(&room, &things, eye(self.agent));
     }
 
     /// A random place: in the grid regime a cell, where the outermost are half as likely, as rounding makes them.
@@ -390,4 +395,10 @@ impl World for BlockWorld {
         self.physics.clone_from(&snapshot.physics);
         Ok(())
     }
+}
+
+/// What the agent sees with.
+pub(super) fn eye(Agent { place: [x, z], heading }: Agent) -> Eye {
+    let (heading, field) = (f64::from(heading).to_radians(), FIELD.to_radians());
+    Eye { place: [x, EYE_HEIGHT, z], heading, field, horizon: 0.5 }
 }

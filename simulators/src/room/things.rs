@@ -4,13 +4,11 @@ use std::ops::Range;
 
 use super::form::{Form, Rays, Slab, cast, dot, normals};
 use super::lanes::{Colours, LANES, Lanes, each, load, log2, packed};
-use super::lens::{Lens, MIDDLE, SAMPLES};
+use super::lens::{Lens, MIDDLE, NEAR, SAMPLES};
 use super::scene::{Around, Scene, Thing, lit};
 use super::sun;
 use super::texture::{Texture, shine};
 
-/// What is nearer is not drawn, m.
-const NEAR: f32 = 0.04;
 /// Codes of a thing: one for each face.
 const FACES: u32 = 6;
 

@@ -19,6 +19,8 @@ pub struct Split {
     pub evaluated: usize,
     /// Positions of all other episodes, in order.
     pub fitted: Vec<usize>,
+    /// Clips of those among them that are long enough, as many as are evaluated at most, spread evenly.
+    pub fitted_windows: Vec<Window>,
 }
 
 impl Split {
@@ -42,24 +44,39 @@ impl Split {
             return refused("the longest episode", longest, format!("{frames} or more, for context and horizon"));
         }
         if dataset.len() == 1 {
-            let allowed = "2 or more: latents are read by what is fitted on episodes that are not evaluated";
+            let allowed = "2 or more: what reads latents and beliefs is fitted on episodes that are not evaluated";
             return refused("the number of episodes", "1".into(), allowed.into());
         }
-        usable.truncate(usable.len().div_ceil(2));
-        usable.sort_unstable_by_key(|&(_, position, ..)| position);
-        let clips = |&(_, episode, observed, place): &(u64, usize, usize, u64)| {
-            let count = observed / frames;
-            let offset = (place % (observed - count * frames + 1) as u64) as usize;
-            (0..count).map(move |clip| Window { episode, start: offset + clip * frames })
+        let mut others = usable.split_off(usable.len().div_ceil(2));
+        let windows_of = |drawn: &mut Vec<(u64, usize, usize, u64)>| {
+            drawn.sort_unstable_by_key(|&(_, position, ..)| position);
+            let clips = |&(_, episode, observed, place): &(u64, usize, usize, u64)| {
+                let count = observed / frames;
+                let offset = (place % (observed - count * frames + 1) as u64) as usize;
+                (0..count).map(move |clip| Window { episode, start: offset + clip * frames })
+            };
+            let all: Vec<Window> = drawn.iter().flat_map(clips).collect();
+            let chosen = all.len().min(most);
+            (0..chosen).map(|clip| all[clip * all.len() / chosen]).collect::<Vec<_>>()
         };
-        let all: Vec<Window> = usable.iter().flat_map(clips).collect();
-        let chosen = all.len().min(most);
-        let windows: Vec<Window> = (0..chosen).map(|clip| all[clip * all.len() / chosen]).collect();
+        let (windows, fitted_windows) = (windows_of(&mut usable), windows_of(&mut others));
         let is_evaluated =
             |position: &usize| usable.binary_search_by_key(position, |&(_, episode, ..)| episode).is_ok();
         let fitted = (0..dataset.len()).filter(|position| !is_evaluated(position)).collect();
-        let mut evaluated: Vec<usize> = windows.iter().map(|window| window.episode).collect();
-        evaluated.dedup();
-        Ok(Self { windows, evaluated: evaluated.len(), fitted })
+        let evaluated = episodes(&windows);
+        Ok(Self { windows, evaluated, fitted, fitted_windows })
     }
+
+    /// How many episodes the clips to fit on are of.
+    #[must_use]
+    pub fn fitted_episodes(&self) -> usize {
+        episodes(&self.fitted_windows)
+    }
+}
+
+/// How many episodes clips are of, which are in order.
+fn episodes(windows: &[Window]) -> usize {
+    let mut episodes: Vec<usize> = windows.iter().map(|window| window.episode).collect();
+    episodes.dedup();
+    episodes.len()
 }

@@ -8,12 +8,14 @@
 //!
 //! From the bottom up: [`ssim`] and [`metrics`] score pixels, [`recall`] sorts errors by the time since a point was
 //! last seen, [`baselines`] draws the rows, [`evaluation`] does all of that over clips, [`report`] is what a run leaves
-//! behind, [`table`] and [`html`] show it to people. [`vectors`] is the same benchmark where nothing is pictured.
+//! behind, [`table`] and [`html`] show it to people. [`vectors`] is the same benchmark where nothing is pictured. [`probe`] asks
+//! not for pictures but for places: what a belief says of where blocks are.
 
 pub mod baselines;
 pub mod evaluation;
 pub mod html;
 pub mod metrics;
+pub mod probe;
 pub mod recall;
 pub mod report;
 pub mod ssim;
@@ -23,6 +25,7 @@ pub mod vectors;
 use serde::{Deserialize, Serialize};
 
 pub use evaluation::{Clip, MemoryEvaluation, MemorySettings, Origin};
+pub use probe::ProbeReport;
 pub use report::MemoryReport;
 pub use vectors::VectorReport;
 

@@ -40,7 +40,7 @@ pub(super) fn notes(report: &MemoryReport) -> Vec<String> {
         report.origin.seed
     )];
     notes.push(match report.pixels {
-        None => "no recall: the dataset has no ground truth of what was seen".into(),
+        None => "no recall: the dataset has no ground truth of what was seen, which `collect --truth full` records of MNIST World and Blockworld".into(),
         Some(pixels) if pixels.beyond_threshold == 0 => {
             format!("no recall: no predicted pixel shows a point last seen more than {} steps ago", report.settings.recall_beyond)
         }
