@@ -14,6 +14,6 @@ mod surfaces;
 mod world;
 
 pub use config::{BlockWorldConfig, Regime};
-pub use entities::{COLOURS, Kind, Pose, ThingState};
+pub use entities::{COLOURS, Kind, Pose, RED, ThingState};
 pub use surfaces::{Surface, SurfaceError, Surfaces};
 pub use world::{Action, Agent, BlockWorld, BlockWorldSnapshot, RoomLook};

@@ -33,5 +33,5 @@ pub use form::Form;
 pub use painter::{Painter, Picture};
 pub use plan::plan;
 pub use recorded::{Impossible, Recorded};
-pub use scene::{Eye, Room, Scene, Thing};
+pub use scene::{AMBIENT, Eye, Room, Scene, Thing};
 pub use texture::Texture;

@@ -1,5 +1,6 @@
-//! `mindseye eval`: a model's memory, a policy's returns.
+//! `mindseye eval`: a model's memory, what plans in it come to, a policy's returns.
 
+mod plan;
 mod vectors;
 
 use std::sync::Arc;
@@ -36,10 +37,11 @@ const EXAMPLES: usize = 3;
 /// Clips at a time.
 const BATCH: usize = 16;
 
-/// Measures memory or returns.
+/// Measures memory, plans or returns.
 pub fn run(args: &EvalArgs, threads: usize, json: bool) -> Result<()> {
     match &args.command {
         EvalCommand::Memory(args) => measure(args, threads, json),
+        EvalCommand::Plan(args) => plan::run(args, threads, json),
         EvalCommand::Policy(args) => policy(args, json),
     }
 }
