@@ -4,6 +4,8 @@ mod refusal;
 
 use std::path::PathBuf;
 
+use agents::planner::PlannerConfig;
+use agents::planner::find_red::FindRedConfig;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use envs::dataset::ShardOf;
 use simulators::rng::Seed;
@@ -50,7 +52,7 @@ pub enum Command {
     Data(DataArgs),
     /// Train a world model on a dataset, or a policy in an environment.
     Train(TrainArgs),
-    /// Measure a model's memory, or a policy's returns.
+    /// Measure a model's memory, what plans in it come to, or a policy's returns.
     Eval(EvalArgs),
     /// Watch a policy in an environment: an animated GIF, or numbered PNG files.
     Record(RecordArgs),
@@ -403,6 +405,8 @@ pub enum EvalCommand {
     Memory(MemoryArgs),
     /// What a model's belief says of where the blocks of Blockworld are, in view and out of view.
     Probe(ProbeArgs),
+    /// How near plans come to the red block of Blockworld that are made in what a model imagines.
+    Plan(PlanArgs),
     /// The returns of a policy: at least 100 episodes, one each.
     Policy(PolicyArgs),
 }
@@ -482,6 +486,69 @@ pub struct ProbeArgs {
     /// The model's name in the report (the run's folder name).
     #[arg(long)]
     pub name: Option<String>,
+}
+
+/// What a plan is worth.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum WorthArg {
+    /// The red pixels of its reddest picture, with which it ends.
+    Best,
+    /// Those of its last picture.
+    Last,
+    /// Those of all its pictures.
+    Total,
+}
+
+/// `mindseye eval plan`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "After the context, sequences of actions are rolled out in the model's belief; the one whose imagined pictures are reddest is
+carried out in the world. What counts is how far from the nearest red thing it ends: the best distance is 2 cells. Beside
+the model stand the same search with the true pictures (oracle), what the recorder does in another episode (random), and
+who stays (still).
+
+Examples:
+  mindseye eval plan runs/blocks --data data/unseen                       in the world and the episodes of a dataset
+  mindseye eval plan runs/blocks --data data/unseen --episodes 64 --candidates 128 --iterations 6
+  mindseye eval plan runs/blocks --preset static --seed 1                 in another world
+  mindseye eval plan --preset dynamic --episodes 64                       without a model: what search and chance reach"
+)]
+pub struct PlanArgs {
+    /// The run, of a world model whose actions are choices (none: only those beside it).
+    pub run: Option<PathBuf>,
+    /// Plan in the world of this dataset, and in its episodes.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Episodes; of those without anything red the next is taken.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = whole::<usize>(1, FindRedConfig::MOST_EPISODES), allow_negative_numbers = true)]
+    pub episodes: usize,
+    /// Pictures seen before the plan begins, on the recorder's walk.
+    #[arg(long, value_name = "N", default_value_t = 70, value_parser = whole::<usize>(1, FindRedConfig::MOST_CONTEXT), allow_negative_numbers = true)]
+    pub context: usize,
+    /// Steps of a plan, at most.
+    #[arg(long, value_name = "N", default_value_t = 70, value_parser = whole::<usize>(1, PlannerConfig::MOST_STEPS), allow_negative_numbers = true)]
+    pub horizon: usize,
+    /// Plans of an iteration.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole::<usize>(1, PlannerConfig::MOST_CANDIDATES), allow_negative_numbers = true)]
+    pub candidates: usize,
+    /// Iterations of the search: the first tries what the recorder does elsewhere, each further one improves on the best so far.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole::<usize>(1, PlannerConfig::MOST_ITERATIONS), allow_negative_numbers = true)]
+    pub iterations: usize,
+    /// What a plan is worth.
+    #[arg(long, value_enum, default_value_t = WorthArg::Best)]
+    pub worth: WorthArg,
+    /// Seed of episodes and search (that of the dataset, or 0).
+    #[arg(long, value_parser = whole::<u64>(0, Seed::MAX.0.into()), allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+    /// Folder for report.json, plan.png and plan.gif (RUN/plan; without a run nothing is written).
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The model's name in the report (the run's folder name).
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Settings of the world, above those of the dataset.
+    #[command(flatten)]
+    pub layers: Layers,
 }
 
 /// `mindseye eval policy`

@@ -154,6 +154,17 @@ pub fn gif(views: &[View], size: FrameSize, fps: f64, mut drawn: impl FnMut(usiz
     Ok(bytes)
 }
 
+/// Lays a picture onto a larger one.
+///
+/// # Panics
+/// If it does not fit there.
+pub fn lay(onto: &mut Image, image: &Image, left: usize, top: usize) {
+    for (row, pixels) in image.rgb.chunks_exact(image.width * 3).enumerate() {
+        let begin = ((top + row) * onto.width + left) * 3;
+        onto.rgb[begin..begin + pixels.len()].copy_from_slice(pixels);
+    }
+}
+
 /// The picture as a PNG.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
 //! Policies and how well they do: [`shac`] trains them through differentiable simulators, [`evaluate()`] plays a policy and
-//! reports its returns.
+//! reports its returns, [`planner`] searches for what to do in what a world model imagines.
 //!
 //! Scripted policies live in [`envs::policy`], below anything that learns; a trained one ([`Learned`]) implements the same
 //! trait, so that both are judged by the same numbers.
@@ -17,6 +17,7 @@ mod learned;
 pub mod learner;
 mod moments;
 pub mod networks;
+pub mod planner;
 mod played;
 pub mod pwm;
 pub mod returns;

@@ -15,7 +15,7 @@ mod surfaces;
 mod world;
 
 pub use config::{BlockWorldConfig, Regime};
-pub use entities::{COLOURS, Kind, Pose, ThingState};
+pub use entities::{COLOURS, Kind, Pose, RED, ThingState};
 pub use sightings::{Misplaced, Sightings};
 pub use surfaces::{Surface, SurfaceError, Surfaces};
 pub use world::{Action, Agent, BlockWorld, BlockWorldSnapshot, RoomLook};

@@ -85,6 +85,8 @@ pub enum Purpose {
     Textures = 11,
     /// What a world model's loss leaves to chance; index = update.
     Loss = 12,
+    /// Sequences of actions that a planner tries; index = episode.
+    Plans = 13,
 }
 
 /// Bits of a stream number that hold the index; the purpose sits above them.

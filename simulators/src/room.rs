@@ -38,5 +38,5 @@ pub(crate) use painter::with_painter;
 pub use painter::{Painter, Picture};
 pub use plan::plan;
 pub use recorded::{Impossible, Recorded};
-pub use scene::{Around, Eye, Field, Room, Scene, Thing};
+pub use scene::{AMBIENT, Around, Eye, Field, Room, Scene, Thing};
 pub use texture::Texture;

@@ -1,5 +1,6 @@
-//! `mindseye eval`: a model's memory, what its belief says, a policy's returns.
+//! `mindseye eval`: a model's memory, what its belief says, what plans in it come to, a policy's returns.
 
+mod plan;
 mod probe;
 mod vectors;
 
@@ -38,11 +39,12 @@ const EXAMPLES: usize = 3;
 /// Clips at a time.
 const BATCH: usize = 16;
 
-/// Measures memory or returns.
+/// Measures memory, plans or returns.
 pub fn run(args: &EvalArgs, threads: usize, json: bool) -> Result<()> {
     match &args.command {
         EvalCommand::Memory(args) => measure(args, threads, json),
         EvalCommand::Probe(args) => probe::measure(args, threads, json),
+        EvalCommand::Plan(args) => plan::run(args, threads, json),
         EvalCommand::Policy(args) => policy(args, json),
     }
 }

@@ -187,10 +187,7 @@ fn contact_sheet(ours: &[Image], theirs: &[Image]) -> Image {
     for (at, pair) in ours.iter().zip(theirs).enumerate() {
         for (side, image) in [pair.0, pair.1].into_iter().enumerate() {
             let (left, top) = (at % ACROSS * wide + GAP + side * (width + GAP), at / ACROSS * high + GAP);
-            for (row, pixels) in image.rgb.chunks_exact(width * 3).enumerate() {
-                let begin = ((top + row) * sheet.width + left) * 3;
-                sheet.rgb[begin..begin + width * 3].copy_from_slice(pixels);
-            }
+            film::lay(&mut sheet, image, left, top);
         }
     }
     sheet

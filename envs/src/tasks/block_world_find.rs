@@ -5,7 +5,7 @@
 //! Navigation Agents*), 0 for one that runs out of time, and the share of episodes that terminate is the success rate.
 
 use serde::{Deserialize, Serialize};
-use simulators::block_world::{Action, BlockWorld, BlockWorldConfig, BlockWorldSnapshot, Regime};
+use simulators::block_world::{Action, BlockWorld, BlockWorldConfig, BlockWorldSnapshot, RED, Regime};
 use simulators::limits::{self, Limit};
 use simulators::rng::Rng;
 use simulators::view::View;
@@ -16,9 +16,6 @@ use super::mnist_world::{MAX_FRAMES, refused};
 use super::texture_source::TextureSource;
 use crate::env::{Env, EnvError, EnvSpec, Outcome, StateError};
 use crate::registry::{Drawn, Task};
-
-/// The colour to find: the first of the palette.
-const RED: u8 = 0;
 
 /// Worlds that are drawn for an episode, at most.
 const TRIES: u32 = 100;
@@ -91,7 +88,9 @@ impl BlockWorldFindEnv {
     }
 }
 
-fn distance(world: &BlockWorld) -> f32 {
+/// Metres along the floor to the nearest red thing, infinite where there is none.
+#[must_use]
+pub fn distance(world: &BlockWorld) -> f32 {
     let [x, z] = world.agent().place;
     let red = world.things().filter(|thing| thing.colour == RED);
     let far = red.map(|thing| (thing.pose.place[0] - x).powi(2) + (thing.pose.place[2] - z).powi(2));

@@ -14,6 +14,9 @@ pub const COLOURS: [(&str, [f32; 3]); 6] = [
     ("grey", [0.39, 0.39, 0.39]),
 ];
 
+/// Which of [`COLOURS`] is red: what is looked for.
+pub const RED: u8 = 0;
+
 /// A box's sides along `x`, `y`, `z`, m.
 pub(super) const BOX: [f32; 3] = [0.7, 1.5, 0.7];
 /// A ball's radius, m.

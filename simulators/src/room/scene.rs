@@ -79,8 +79,8 @@ impl Scene<'_> {
 
 /// Towards the light.
 const LIGHT: [f32; 3] = [0.264_818_72, 0.926_865_5, 0.264_818_72];
-/// Of every surface, wherever it faces: the light's ambient share and OpenGL's of the scene.
-const AMBIENT: f32 = 0.65;
+/// Of every surface, wherever it faces: the light's ambient share and OpenGL's of the scene. No face is darker.
+pub const AMBIENT: f32 = 0.65;
 /// Of what faces the light.
 const DIFFUSE: f32 = 0.7;
 

@@ -70,7 +70,7 @@ mod tests {
         let block = Block { colour: 1, cell: Some(2), known: Known::InView, last_seen: None };
         let map = ProbedMap { blocks: vec![block], named: vec![vec![], vec![6]] };
         let file = png(&[map], 3, &[[255, 0, 0], [0, 255, 0]]);
-        let picture = simulators::draw::Image::from_png(&file).unwrap();
+        let picture = simulators::image::Image::from_png(&file).unwrap();
         let cell = |map: usize, row: usize, column: usize| {
             let [x, y] = [column, row].map(|at| GAP + at * CELL);
             picture.pixel(x, y + map * (3 * CELL + GAP))
