@@ -23,6 +23,8 @@ pub struct Browser {
     from: Receiver<Value>,
     sent: u64,
     session: Option<String>,
+    /// Answers that nobody has asked for yet.
+    answers: Vec<Value>,
     /// What the page complained of.
     complaints: Vec<String>,
     _profile: TempDir,
@@ -42,6 +44,16 @@ fn program() -> Option<String> {
         );
     }
     found.map(str::to_owned)
+}
+
+/// What a key says when it is pressed: letters and signs type themselves, others do not.
+fn pressed(key: &str) -> Value {
+    let (kind, text) = if key.len() == 1 { ("keyDown", key) } else { ("rawKeyDown", "") };
+    json!({ "type": kind, "key": key, "text": text })
+}
+
+fn released(key: &str) -> Value {
+    json!({ "type": "keyUp", "key": key })
 }
 
 impl Browser {
@@ -69,8 +81,8 @@ impl Browser {
                 }
             }
         });
-        let complaints = Vec::new();
-        let mut browser = Self { child, to, from, sent: 0, session: None, complaints, _profile: profile };
+        let (session, answers, complaints) = (None, Vec::new(), Vec::new());
+        let mut browser = Self { child, to, from, sent: 0, session, answers, complaints, _profile: profile };
         let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session = browser.call("Target.attachToTarget", &attach);
@@ -85,25 +97,46 @@ impl Browser {
 
     /// Asks something of the browser, and waits for the answer.
     fn call(&mut self, method: &str, parameters: &Value) -> Value {
+        self.send(method, parameters);
+        self.answer(self.sent, method)
+    }
+
+    /// Asks for two things, one right after the other.
+    fn call_both(&mut self, method: &str, parameters: [&Value; 2]) {
+        for parameters in parameters {
+            self.send(method, parameters);
+        }
+        for id in [self.sent - 1, self.sent] {
+            self.answer(id, method);
+        }
+    }
+
+    fn send(&mut self, method: &str, parameters: &Value) {
         self.sent += 1;
         let mut message = json!({ "id": self.sent, "method": method, "params": parameters });
         if let Some(session) = &self.session {
             message["sessionId"] = json!(session);
         }
         self.to.write_all(&[message.to_string().as_bytes(), b"\0"].concat()).unwrap();
+    }
+
+    fn answer(&mut self, id: u64, method: &str) -> Value {
         loop {
+            if let Some(at) = self.answers.iter().position(|answer| answer["id"] == json!(id)) {
+                let answer = self.answers.swap_remove(at);
+                assert!(answer.get("error").is_none(), "{method}: {answer}");
+                return answer["result"].clone();
+            }
             let heard = self.from.recv_timeout(LONG).unwrap_or_else(|error| panic!("{method}: {error}"));
             match heard["method"].as_str() {
                 Some("Runtime.exceptionThrown") => self.complaints.push(heard["params"].to_string()),
-                // A refusal of ours is no complaint of the page's.
                 Some("Log.entryAdded") if heard["params"]["entry"]["level"] == "error" => {
                     self.complaints.push(heard["params"]["entry"].to_string());
                 }
                 _ => {}
             }
-            if heard["id"] == json!(self.sent) {
-                assert!(heard.get("error").is_none(), "{method} {parameters}: {heard}");
-                return heard["result"].clone();
+            if heard.get("id").is_some() {
+                self.answers.push(heard);
             }
         }
     }
@@ -127,20 +160,16 @@ impl Browser {
 
     /// Presses a key and holds it.
     pub fn press(&mut self, key: &str) {
-        let text = if key.len() == 1 { key } else { "" };
-        let kind = if text.is_empty() { "rawKeyDown" } else { "keyDown" };
-        let parameters = json!({ "type": kind, "key": key, "text": text });
-        self.call("Input.dispatchKeyEvent", &parameters);
+        self.call("Input.dispatchKeyEvent", &pressed(key));
     }
 
     pub fn let_go(&mut self, key: &str) {
-        self.call("Input.dispatchKeyEvent", &json!({ "type": "keyUp", "key": key }));
+        self.call("Input.dispatchKeyEvent", &released(key));
     }
 
-    /// Presses a key and lets it go.
+    /// Presses a key and lets it go at once, however slow the machine is.
     pub fn tap(&mut self, key: &str) {
-        self.press(key);
-        self.let_go(key);
+        self.call_both("Input.dispatchKeyEvent", [&pressed(key), &released(key)]);
     }
 
     /// Clicks in the middle of the element that a selector finds.
@@ -150,10 +179,9 @@ impl Browser {
              return [r.x + r.width / 2, r.y + r.height / 2]; }})()",
             json!(selector)
         ));
-        for kind in ["mousePressed", "mouseReleased"] {
-            let at = json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 });
-            self.call("Input.dispatchMouseEvent", &at);
-        }
+        let [down, up] = ["mousePressed", "mouseReleased"]
+            .map(|kind| json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 }));
+        self.call_both("Input.dispatchMouseEvent", [&down, &up]);
     }
 
     /// Makes the window this large, as on a phone or not.

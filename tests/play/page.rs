@@ -52,7 +52,8 @@ fn looks_right(browser: &mut Browser, name: &str) {
             browser.resize(size, phone);
             browser.darken(dark);
             // Colours take a moment to change.
-            browser.value("Promise.all(document.getAnimations().map((animation) => animation.finished))");
+            browser
+                .value("Promise.all(document.getAnimations().map((animation) => animation.finished)).then(() => true)");
             let wide = browser.value("document.documentElement.scrollWidth").as_u64().unwrap();
             assert!(wide <= u64::from(size[0]), "{name}: {wide} pixels wide in a window of {size:?}");
             let said = browser.value(CONTRAST);

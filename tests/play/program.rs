@@ -65,7 +65,7 @@ impl Place {
         let common =
             ["train.updates=2", "train.batch_size=2", "train.context=5", "train.horizon=3", "train.device=cpu"];
         let set: Vec<&str> = common.iter().chain(set).flat_map(|field| ["--set", *field]).collect();
-        ok(&[&train[..], &set].concat());
+        ok(&[&train[..], &set[..]].concat());
         assert!(Path::new(&out).join("checkpoints/last").exists());
         out
     }

@@ -265,11 +265,6 @@ impl Game {
         (self.map)(self.envs.row(0).env)
     }
 
-    /// Whether there is a model.
-    pub fn has_mind(&self) -> bool {
-        self.mind.is_some()
-    }
-
     /// What the model expected of the frame that is seen now; nothing before the first step.
     pub fn imagined(&self) -> Option<&Imagined> {
         self.imagined.as_ref()
