@@ -23,6 +23,8 @@ pub struct Browser {
     from: Receiver<Value>,
     sent: u64,
     session: Option<String>,
+    /// Whether the page has loaded.
+    loaded: bool,
     /// Answers that nobody has asked for yet.
     answers: Vec<Value>,
     /// What the page complained of.
@@ -82,7 +84,8 @@ impl Browser {
             }
         });
         let (session, answers, complaints) = (None, Vec::new(), Vec::new());
-        let mut browser = Self { child, to, from, sent: 0, session, answers, complaints, _profile: profile };
+        let mut browser =
+            Self { child, to, from, sent: 0, session, loaded: false, answers, complaints, _profile: profile };
         let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session = browser.call("Target.attachToTarget", &attach);
@@ -91,7 +94,11 @@ impl Browser {
             browser.call(domain, &json!({}));
         }
         browser.resize(size, false);
+        browser.loaded = false;
         browser.call("Page.navigate", &json!({ "url": url }));
+        while !browser.loaded {
+            browser.hear("Page.navigate");
+        }
         Some(browser)
     }
 
@@ -127,17 +134,23 @@ impl Browser {
                 assert!(answer.get("error").is_none(), "{method}: {answer}");
                 return answer["result"].clone();
             }
-            let heard = self.from.recv_timeout(LONG).unwrap_or_else(|error| panic!("{method}: {error}"));
-            match heard["method"].as_str() {
-                Some("Runtime.exceptionThrown") => self.complaints.push(heard["params"].to_string()),
-                Some("Log.entryAdded") if heard["params"]["entry"]["level"] == "error" => {
-                    self.complaints.push(heard["params"]["entry"].to_string());
-                }
-                _ => {}
+            self.hear(method);
+        }
+    }
+
+    /// Waits for the next message, an answer or an event, while `method` is under way.
+    fn hear(&mut self, method: &str) {
+        let heard = self.from.recv_timeout(LONG).unwrap_or_else(|error| panic!("{method}: {error}"));
+        match heard["method"].as_str() {
+            Some("Page.loadEventFired") => self.loaded = true,
+            Some("Runtime.exceptionThrown") => self.complaints.push(heard["params"].to_string()),
+            Some("Log.entryAdded") if heard["params"]["entry"]["level"] == "error" => {
+                self.complaints.push(heard["params"]["entry"].to_string());
             }
-            if heard.get("id").is_some() {
-                self.answers.push(heard);
-            }
+            _ => {}
+        }
+        if heard.get("id").is_some() {
+            self.answers.push(heard);
         }
     }
 

@@ -95,7 +95,7 @@ fn play(browser: &mut Browser, played: &Played, side: u32) {
     assert_eq!(browser.value("document.getElementById('world').src"), played.state()["pictures"]["world"]);
 
     browser.tap(" ");
-    browser.until("document.getElementById('mind-note').textContent === 'eyes shut for 0 steps'");
+    browser.until("document.getElementById('mind-note').textContent === 'eyes shut from the next step on'");
     assert_eq!(text(browser, "eyes-name"), "Open its eyes");
     assert_eq!(browser.value("document.getElementById('eyes').getAttribute('aria-pressed')"), json!("true"));
     for (key, steps) in [("ArrowLeft", "1 step"), ("ArrowRight", "2 steps"), ("ArrowDown", "3 steps")] {
@@ -103,7 +103,7 @@ fn play(browser: &mut Browser, played: &Played, side: u32) {
         browser.until(&format!("document.getElementById('mind-note').textContent === 'eyes shut for {steps}'"));
     }
     assert_eq!(browser.value("document.querySelectorAll('#chart line.moment').length"), json!(1));
-    assert!(text(browser, "since").starts_with("Since its eyes were shut: "));
+    assert!(text(browser, "since").starts_with("Mean since its eyes were shut: "));
 
     // A held key walks on, one request at a time, until it is let go.
     watch_requests(browser);

@@ -79,19 +79,12 @@ pub struct Moment {
     pub errors: Errors,
 }
 
-/// Sums since the eyes were shut.
+/// Sums over steps that were not seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Dark {
     steps: u32,
     model: f64,
     copy: f64,
-}
-
-/// The eyes of the model.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Eyes {
-    Open,
-    Shut(Dark),
 }
 
 /// One world, one model or none.
@@ -103,7 +96,10 @@ pub struct Game {
     mind: Option<Box<dyn Mind>>,
     /// Who walks before the player does, and how many frames the model sees until then.
     guide: (Box<dyn Policy>, u32),
-    eyes: Eyes,
+    /// Whether the model sees what the next step leads to.
+    eyes_open: bool,
+    /// The steps since it last saw something.
+    dark: Dark,
     /// What the model saw last.
     last_seen: Vec<u8>,
     imagined: Option<Imagined>,
@@ -127,9 +123,9 @@ impl Game {
         let out = StepBatch::for_spec(spec, 1);
         let actions = Buffer::zeros(spec.action.dtype(), spec.action.size());
         let (history, last_seen) = (VecDeque::with_capacity(REMEMBERED), Vec::new());
-        let eyes = Eyes::Open;
+        let (eyes_open, dark, imagined, total) = (true, Dark::default(), None, 0.0);
         let mut game =
-            Self { envs, map, out, actions, mind, guide, eyes, last_seen, imagined: None, history, total: 0.0 };
+            Self { envs, map, out, actions, mind, guide, eyes_open, dark, last_seen, imagined, history, total };
         game.reset(seed)?;
         Ok(game)
     }
@@ -140,7 +136,7 @@ impl Game {
     /// A guide that cannot walk there.
     pub fn reset(&mut self, seed: Seed) -> Result<()> {
         self.envs.reset(Reset::Seed(seed), self.out.obs_mut())?;
-        (self.eyes, self.imagined, self.total) = (Eyes::Open, None, 0.0);
+        (self.eyes_open, self.dark, self.imagined, self.total) = (true, Dark::default(), None, 0.0);
         self.history.clear();
         self.last_seen = self.frame().to_vec();
         if let Some(mind) = &mut self.mind {
@@ -177,13 +173,12 @@ impl Game {
         let mut truth = vec![0.0; frame.len()];
         unit_interval(frame, &mut truth);
         self.imagined = self.mind.as_mut().map(|mind| {
-            let raw = match self.eyes {
-                Eyes::Open => {
-                    let foreseen = mind.foresee(&told);
-                    mind.observe(&told, frame);
-                    foreseen
-                }
-                Eyes::Shut(_) => mind.imagine(&told),
+            let raw = if self.eyes_open {
+                let foreseen = mind.foresee(&told);
+                mind.observe(&told, frame);
+                foreseen
+            } else {
+                mind.imagine(&told)
             };
             let mut picture = vec![0.0; raw.len()];
             let repairs = clean(&raw, &mut picture);
@@ -193,27 +188,23 @@ impl Game {
         unit_interval(&self.last_seen, &mut copy);
         let model = self.imagined.as_ref().map(|imagined| mean_square(&imagined.picture, &truth));
         let errors = Errors { model, copy: mean_square(&copy, &truth) };
-        let open = match &mut self.eyes {
-            Eyes::Open => {
-                self.last_seen.clear();
-                self.last_seen.extend_from_slice(frame);
-                true
-            }
-            Eyes::Shut(dark) => {
-                dark.steps += 1;
-                dark.model += errors.model.unwrap_or_default();
-                dark.copy += errors.copy;
-                false
-            }
-        };
+        if self.eyes_open {
+            self.last_seen.clear();
+            self.last_seen.extend_from_slice(frame);
+            self.dark = Dark::default();
+        } else {
+            self.dark.steps += 1;
+            self.dark.model += errors.model.unwrap_or_default();
+            self.dark.copy += errors.copy;
+        }
         if self.history.len() == REMEMBERED {
             self.history.pop_front();
         }
-        self.history.push_back(Moment { step: self.steps(), open, errors });
+        self.history.push_back(Moment { step: self.steps(), open: self.eyes_open, errors });
         Ok(())
     }
 
-    /// Opens or shuts the model's eyes: from the next step on it sees again, or no longer.
+    /// Opens or shuts the model's eyes: from the next step on it sees again, or no longer. To open and shut them between two steps changes nothing.
     ///
     /// # Errors
     /// There is no model.
@@ -222,11 +213,7 @@ impl Game {
             let refusal = Usage::worded("there is no model whose eyes could be shut or opened");
             return Err(refusal.suggest(Some("start with --run RUN")).into());
         }
-        match (open, self.eyes) {
-            (true, _) => self.eyes = Eyes::Open,
-            (false, Eyes::Open) => self.eyes = Eyes::Shut(Dark::default()),
-            (false, Eyes::Shut(_)) => {}
-        }
+        self.eyes_open = open;
         Ok(())
     }
 
@@ -272,15 +259,14 @@ impl Game {
 
     /// Whether the model's eyes are open.
     pub fn eyes_are_open(&self) -> bool {
-        self.eyes == Eyes::Open
+        self.eyes_open
     }
 
-    /// Steps since the eyes were shut, and the mean errors of these.
-    pub fn in_the_dark(&self) -> Option<(u32, Option<Errors>)> {
-        let Eyes::Shut(dark) = self.eyes else { return None };
-        let mean = |sum: f64| sum / f64::from(dark.steps);
-        let means = (dark.steps > 0).then(|| Errors { model: Some(mean(dark.model)), copy: mean(dark.copy) });
-        Some((dark.steps, means))
+    /// Steps since the model last saw something, and the mean errors of these, if there are any.
+    pub fn in_the_dark(&self) -> (u32, Option<Errors>) {
+        let Dark { steps, model, copy } = self.dark;
+        let mean = |sum: f64| sum / f64::from(steps);
+        (steps, (steps > 0).then(|| Errors { model: Some(mean(model)), copy: mean(copy) }))
     }
 
     /// The latest steps, the oldest first.
@@ -396,7 +382,7 @@ mod tests {
         let third = game.frame().to_vec();
         let copy = game.history().last().unwrap().errors.copy;
         assert!((copy - expected(&third, |i| f64::from(second[i]) / 255.0)).abs() < 1e-6, "the last frame seen");
-        assert!(game.in_the_dark().is_none());
+        assert_eq!(game.in_the_dark(), (0, None));
     }
 
     #[test]
@@ -405,25 +391,29 @@ mod tests {
         game.act(&[1.0, 0.0]).unwrap();
         let seen = game.frame().to_vec();
         game.set_eyes(false).unwrap();
-        assert_eq!(game.in_the_dark(), Some((0, None)));
+        assert_eq!(game.in_the_dark(), (0, None));
         asked.borrow_mut().clear();
         let (mut model, mut copy) = (0.0, 0.0);
         for step in 1..=4 {
             game.act(&[1.0, 1.0]).unwrap();
             model += expected(game.frame(), |_| 0.5);
             copy += expected(game.frame(), |i| f64::from(seen[i]) / 255.0);
-            let (steps, means) = game.in_the_dark().unwrap();
+            let (steps, means) = game.in_the_dark();
             let means = means.unwrap();
             assert_eq!(steps, step);
             assert!((means.model.unwrap() - model / f64::from(step)).abs() < 1e-6);
             assert!((means.copy - copy / f64::from(step)).abs() < 1e-6, "of a copy of what was seen last");
         }
         assert_eq!(*asked.borrow(), vec![Asked::Imagine(vec![1.0, 1.0]); 4]);
-        // Shutting them once more changes nothing.
-        game.set_eyes(false).unwrap();
-        assert_eq!(game.in_the_dark().unwrap().0, 4);
+        // Opened and shut again, they have seen nothing.
+        for open in [false, true, false] {
+            game.set_eyes(open).unwrap();
+        }
+        assert_eq!(game.in_the_dark().0, 4);
         game.set_eyes(true).unwrap();
+        assert_eq!(game.in_the_dark().0, 4, "until there is something to see");
         game.act(&[0.0, 1.0]).unwrap();
+        assert_eq!(game.in_the_dark(), (0, None));
         assert!(matches!(asked.borrow()[4..], [Asked::Foresee(_), Asked::Observe(..)]));
         let open: Vec<bool> = game.history().map(|moment| moment.open).collect();
         assert_eq!(open, [true, false, false, false, false, true]);

@@ -33,7 +33,7 @@ pub fn look(game: &Game, about: &About) -> Result<Value> {
     let imagined = game.imagined();
     let error = |imagined: &Imagined| address(&difference(&quantise(&imagined.picture), game.frame(), width, height));
     let last = game.history().last().map(|moment| moment.errors);
-    let dark = game.in_the_dark();
+    let (shut_for, means) = game.in_the_dark();
     let history: Vec<Value> = game
         .history()
         .map(|moment| {
@@ -49,7 +49,7 @@ pub fn look(game: &Game, about: &About) -> Result<Value> {
         "over": game.is_over(),
         "return": game.total(),
         "play": controls(&game.spec().action),
-        "eyes": { "open": game.eyes_are_open(), "shut_for": dark.map_or(0, |(steps, _)| steps) },
+        "eyes": { "open": game.eyes_are_open(), "shut_for": shut_for },
         "pictures": {
             "world": picture(game.frame())?,
             "imagined": imagined.map(|imagined| picture(&quantise(&imagined.picture))).transpose()?,
@@ -58,7 +58,7 @@ pub fn look(game: &Game, about: &About) -> Result<Value> {
         },
         "mse": {
             "now": last.map(mse),
-            "since_shut": dark.and_then(|(_, means)| means).map(mse),
+            "since_shut": means.map(mse),
         },
         "not_finite": imagined.map_or(0, |imagined| imagined.repairs.not_finite),
         "history": history,

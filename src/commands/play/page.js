@@ -139,9 +139,7 @@ function show() {
     ? "It has seen the first frame. Take a step: it says what it expects before it looks."
     : "There is no model yet. Train one with `mindseye train`, then start with `mindseye play --run RUN`.";
   $("error-figure").querySelector(".empty").textContent = model ? "no step yet" : "no model";
-  $("mind-note").textContent = !model ? "no model" : eyes.open
-    ? "eyes open: what it expected, before it looked"
-    : `eyes shut for ${count(eyes.shut_for, "step", "steps")}`;
+  $("mind-note").textContent = model ? sight(eyes) : "no model";
   document.body.classList.toggle("shut", !eyes.open);
   $("eyes").disabled = !model;
   $("eyes").setAttribute("aria-pressed", String(!eyes.open));
@@ -156,12 +154,18 @@ function show() {
   drawChart(state.history);
 }
 
+// With what eyes the picture that is shown was made, and the next will be.
+function sight({ open, shut_for: steps }) {
+  if (open) return steps ? "eyes open from the next step on" : "eyes open: what it expected, before it looked";
+  return steps ? `eyes shut for ${count(steps, "step", "steps")}` : "eyes shut from the next step on";
+}
+
 function since() {
   if (state.not_finite) return `${count(state.not_finite, "value", "values")} of the model's picture are no numbers; they count as black or white.`;
   const mean = state.mse.since_shut;
   if (!mean) return "Mean squared error of pixels from 0 to 1.";
-  const less = mean.copy > 0 ? ` (${Math.round((100 * mean.model) / mean.copy)} % of it)` : "";
-  return `Since its eyes were shut: ${number(mean.model)} a step, copying the last frame it saw ${number(mean.copy)}${less}.`;
+  const share = mean.copy > 0 ? `, which is ${Math.round((100 * mean.model) / mean.copy)} % of the copy's ${number(mean.copy)}` : "";
+  return `Mean since its eyes were shut: ${number(mean.model)}${share}.`;
 }
 
 function element(name, attributes, text) {
