@@ -23,6 +23,8 @@ const MOST_EPISODES: i128 = 1 << 56;
 const MOST_COMPONENTS: i128 = 1_000_000;
 /// The most frames a clip may have.
 const MOST_FRAMES: i128 = 1_000_000;
+/// The largest seed of a world that is played: browsers count exactly as far.
+pub const MOST_PLAYED_SEED: u64 = (1 << 53) - 1;
 
 /// Simulators, world models, memory benchmarks.
 ///
@@ -56,6 +58,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Watch a policy in an environment: an animated GIF, or numbered PNG files.
     Record(RecordArgs),
+    /// Walk about in an environment, in a browser, beside what a trained model imagines.
+    Play(PlayArgs),
     /// Roll states and actions of a file out in an environment, for comparison with other simulators.
     Rollout(RolloutArgs),
     /// Draw states of a world that another program wrote down.
@@ -629,6 +633,41 @@ pub struct RecordArgs {
     /// Pixels: width x height, or one number for both (480x360; a world of pixels, enlarged).
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub size: Option<FrameSize>,
+    /// Settings of the environment.
+    #[command(flatten)]
+    pub layers: Layers,
+}
+
+/// `mindseye play`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A page on 127.0.0.1, for this machine only: on the left the world, on the right what the model imagines. Arrow keys walk, the
+space bar shuts the model's eyes; from then on it is told of your moves alone. Below are its error, beside that of a copy of
+the last frame it saw, and the world from above. Ctrl-C ends it.
+
+Examples:
+  mindseye play block-world                                  only the world
+  mindseye play --run runs/blocks                            and a model, in the world that it was trained in
+  mindseye play --run runs/blocks --context 100              it has seen 100 frames before you take over
+  mindseye play mnist-world --run runs/tiny --set world.digits=5 --seed 7
+  mindseye play mnist-world --run runs/tiny/checkpoints/000200 --port 0"
+)]
+pub struct PlayArgs {
+    /// The environment (that of the run's dataset).
+    #[arg(required_unless_present = "run")]
+    pub env: Option<String>,
+    /// A trained world model: its run, or one checkpoint of it.
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<PathBuf>,
+    /// Seed of the world.
+    #[arg(long, default_value_t = 0, value_parser = whole::<u64>(0, MOST_PLAYED_SEED.into()), allow_negative_numbers = true)]
+    pub seed: u64,
+    /// Frames that the model sees before you take over, from the walk that datasets of the environment are recorded with.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1, MOST_FRAMES), allow_negative_numbers = true)]
+    pub context: u32,
+    /// The port of the page; 0 for any that is free.
+    #[arg(long, value_name = "N", default_value_t = 8717, value_parser = whole::<u16>(0, u16::MAX.into()), allow_negative_numbers = true)]
+    pub port: u16,
     /// Settings of the environment.
     #[command(flatten)]
     pub layers: Layers,

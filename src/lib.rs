@@ -57,7 +57,10 @@ fn end_where_nobody_reads() {
 /// Whether a command computes with libtorch. Others have the allocator as the system has it: one that keeps all memory for the
 /// next step lets long recordings grow.
 fn uses_libtorch(command: &Command) -> bool {
-    matches!(command, Command::Train(_) | Command::Eval(_) | Command::Bench(_) | Command::Quickstart(_))
+    matches!(
+        command,
+        Command::Train(_) | Command::Eval(_) | Command::Play(_) | Command::Bench(_) | Command::Quickstart(_)
+    )
 }
 
 /// Help goes to standard output as it is; a command line that is refused is reported like every other mistake.
@@ -82,6 +85,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Train(args) => commands::train::run(args, threads, cli.json),
         Command::Eval(args) => commands::eval::run(args, threads, cli.json),
         Command::Record(args) => commands::record::run(args, cli.json),
+        Command::Play(args) => commands::play::run(args, threads, cli.json),
         Command::Rollout(args) => commands::rollout::run(args, cli.json),
         Command::Render(args) => commands::render::run(args, cli.json),
         Command::Bench(args) => commands::bench::run(args, threads, cli.json),

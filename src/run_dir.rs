@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use agents::config::PolicyConfig;
 use anyhow::Result;
 use envs::dataset::Dataset;
+use envs::registry::find;
 use envs::storage::{self, At, Storage};
 use envs::untrusted;
 use serde::de::DeserializeOwned;
@@ -138,6 +139,17 @@ impl RunDir {
         serde_json::from_slice(&text).map_err(|e| usage(format!("{}: {e}", path.display())))
     }
 
+    /// The world of the dataset that it was trained on, where it says so.
+    ///
+    /// # Errors
+    /// If `run.json` is damaged.
+    pub fn world(&self) -> Result<Option<World>> {
+        if !self.path.join("run.json").exists() {
+            return Ok(None);
+        }
+        Ok(self.origin()?.dataset.and_then(|dataset| dataset.world))
+    }
+
     /// Refuses to begin once more a run without any checkpoint that has begun with the weights of another.
     ///
     /// # Errors
@@ -216,6 +228,29 @@ struct Origin {
 struct DatasetOrigin {
     digest: String,
     episodes: u64,
+    /// Runs of before it was written down have none.
+    #[serde(flatten)]
+    world: Option<World>,
+}
+
+/// The world that a run's dataset was recorded in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct World {
+    /// Id of the env, with its version.
+    pub env: String,
+    /// The env's whole configuration; null where no env of this version has it.
+    pub config: Value,
+}
+
+impl World {
+    /// That of a dataset.
+    pub fn of(dataset: &Dataset) -> Self {
+        let source = &dataset.description().source;
+        // What is written is closed and small: anything can stand in the description of a dataset that others made.
+        let resolved = |config| find(&source.env_id).ok()?.resolve(config).ok();
+        let config = source.config.get("env").and_then(resolved).unwrap_or_default();
+        Self { env: source.env_id.clone(), config }
+    }
 }
 
 /// The revision of the working tree, where git knows one.

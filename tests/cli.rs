@@ -101,10 +101,10 @@ fn checkpoint(run: &str) -> PathBuf {
 #[test]
 fn help_teaches() {
     let help = ok(&["--help"]);
-    for command in ["envs", "collect", "data", "train", "eval", "bench", "doctor", "quickstart"] {
+    for command in ["envs", "collect", "data", "train", "eval", "play", "bench", "doctor", "quickstart"] {
         assert!(help.contains(command), "{help}");
     }
-    for command in ["collect", "train"] {
+    for command in ["collect", "train", "play"] {
         let help = ok(&[command, "--help"]);
         assert!(help.contains("Examples:\n  mindseye "), "{help}");
     }

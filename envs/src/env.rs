@@ -263,6 +263,14 @@ pub enum EnvError {
         /// Those that can.
         known: String,
     },
+    /// The env cannot be drawn from above.
+    #[error("{env} has no map; envs that have: {known}")]
+    NoMap {
+        /// Id of the env.
+        env: String,
+        /// Those that have.
+        known: String,
+    },
     /// A snapshot of another batch.
     #[error("{env}: snapshot field `{field}` is {found}, this batch has {expected}")]
     Snapshot {

@@ -4,6 +4,7 @@ use std::any::Any;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use simulators::image::Image;
 use simulators::limits::Limit;
 use simulators::view::View;
 
@@ -46,10 +47,18 @@ pub trait Drawn: Task {
     fn view(&self) -> View;
 }
 
+/// A task whose agent sees pictures of bytes, moved about by choices as in Blockworld or by two whole numbers, and whose whole world can be
+/// drawn from above.
+pub trait Mapped: Task {
+    /// The world now, and where in it the agent looks.
+    fn map(&self) -> Image;
+}
+
 type Make = fn(&Value, &VectorConfig) -> Result<Box<dyn BatchEnv>, EnvError>;
 type MakeDifferentiable = fn(&Value, &VectorConfig) -> Result<Box<dyn DifferentiableEnv>, EnvError>;
 type Roll = fn(&Value, &Inputs, Options) -> Result<Outputs, RolloutError>;
 type Look = fn(&dyn Any) -> View;
+type Map = fn(&dyn Any) -> Image;
 type MakeSource = fn(&Value, &CollectConfig) -> Result<Box<dyn EpisodeSource>, CollectError>;
 
 /// A registered task.
@@ -68,6 +77,7 @@ pub struct Entry {
     rollout: Option<Roll>,
     differentiable: Option<MakeDifferentiable>,
     look: Option<Look>,
+    map: Option<Map>,
 }
 
 /// The registered tasks.
@@ -77,13 +87,19 @@ pub fn entries() -> &'static [Entry] {
         Entry::of::<MnistWorldEnv>(|config, collect| {
             Ok(Box::new(MnistWorldSource::new(&build::<MnistWorldEnv>(config)?, collect)?))
         })
-        .drawn::<MnistWorldEnv>(),
-        Entry::of::<MnistWorldTrackEnv>(random_walk::<MnistWorldTrackEnv>).drawn::<MnistWorldTrackEnv>(),
+        .drawn::<MnistWorldEnv>()
+        .mapped::<MnistWorldEnv>(),
+        Entry::of::<MnistWorldTrackEnv>(random_walk::<MnistWorldTrackEnv>)
+            .drawn::<MnistWorldTrackEnv>()
+            .mapped::<MnistWorldTrackEnv>(),
         Entry::of::<BlockWorldEnv>(|config, collect| {
             Ok(Box::new(BlockWorldSource::new(&build::<BlockWorldEnv>(config)?, collect)))
         })
-        .drawn::<BlockWorldEnv>(),
-        Entry::of::<BlockWorldFindEnv>(random_walk::<BlockWorldFindEnv>).drawn::<BlockWorldFindEnv>(),
+        .drawn::<BlockWorldEnv>()
+        .mapped::<BlockWorldEnv>(),
+        Entry::of::<BlockWorldFindEnv>(random_walk::<BlockWorldFindEnv>)
+            .drawn::<BlockWorldFindEnv>()
+            .mapped::<BlockWorldFindEnv>(),
         Entry::of_body::<Ant>(),
         Entry::of_body::<Hopper>(),
         Entry::of_body::<CartPole>(),
@@ -142,6 +158,7 @@ impl Entry {
             rollout: None,
             differentiable: None,
             look: None,
+            map: None,
         }
     }
 
@@ -149,6 +166,12 @@ impl Entry {
     const fn drawn<T: Drawn>(self) -> Self {
         let look: Look = |env| env.downcast_ref::<T>().expect("the row of a batch that this entry made").view();
         Self { look: Some(look), ..self }
+    }
+
+    /// The same, with a map. `T` is the task that this entry is of.
+    const fn mapped<T: Mapped>(self) -> Self {
+        let map: Map = |env| env.downcast_ref::<T>().expect("the row of a batch that this entry made").map();
+        Self { map: Some(map), ..self }
     }
 
     /// A task of an articulated body: collected in random actions, rolled out from outside, and with gradients.
@@ -170,6 +193,17 @@ impl Entry {
         self.look.ok_or_else(|| {
             let known: Vec<_> = entries().iter().filter(|e| e.look.is_some()).map(|e| e.id).collect();
             EnvError::NoPicture { env: self.id.to_owned(), known: known.join(", ") }
+        })
+    }
+
+    /// The map of an env's world; to be given an env as [`Entry::look`] says.
+    ///
+    /// # Errors
+    /// An env that has none; the error lists those that have.
+    pub fn map(&self) -> Result<fn(&dyn Any) -> Image, EnvError> {
+        self.map.ok_or_else(|| {
+            let known: Vec<_> = entries().iter().filter(|e| e.map.is_some()).map(|e| e.id).collect();
+            EnvError::NoMap { env: self.id.to_owned(), known: known.join(", ") }
         })
     }
 
@@ -281,6 +315,15 @@ mod tests {
         let undrawn = Entry { look: None, id: "Thought-v0", ..*find("ant").unwrap() };
         let message = undrawn.look().unwrap_err().to_string();
         assert!(message.starts_with("Thought-v0 cannot be drawn; envs that can: MnistWorld-v0"), "{message}");
+    }
+
+    #[test]
+    fn an_env_without_a_map_says_which_have_one() {
+        let message = find("ant").unwrap().map().unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "Ant-v0 has no map; envs that have: MnistWorld-v0, MnistWorldTrack-v0, BlockWorld-v0, BlockWorldFind-v0"
+        );
     }
 
     #[test]

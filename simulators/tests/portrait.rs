@@ -128,3 +128,34 @@ fn a_world_of_digits_is_bright_where_the_agent_looks() {
         assert!((0..50).all(|at| image.pixel(at, 8)[0] <= 70), "beside the window all is dim");
     }
 }
+
+#[test]
+fn a_map_of_digits_stays_where_it_is_and_its_window_moves_in_a_frame() {
+    let bank = Arc::new(DigitBank::draw(Seed(0), 4, 28));
+    let still = MnistWorldConfig { velocity: 0, ..MnistWorldConfig::default() };
+    let mut world = MnistWorld::new(still, bank).expect("the paper's, at rest");
+    let (mut window, mut whole) = (vec![0; 32 * 32], vec![0; 50 * 50]);
+    world.render_world(&mut whole);
+    for _ in 0..9 {
+        world.step([9, -7]);
+        world.render(&mut window);
+        let map = world.map();
+        let [left, top] = world.camera().map(|centre| (usize::from(centre.unsigned_abs()) + 50 - 16) % 50);
+        let (mut dim, mut frame) = (0, 0);
+        for (at, pixel) in map.rgb.as_chunks::<3>().0.iter().enumerate() {
+            let (x, y) = ((at % 50 + 50 - left) % 50, (at / 50 + 50 - top) % 50);
+            let mixed =
+                |ground: u32, full: u32, ink: u8| (ground * (255 - u32::from(ink)) + full * u32::from(ink)) / 255;
+            if x < 32 && y < 32 {
+                assert_eq!(u32::from(pixel[0]), mixed(32, 255, window[y * 32 + x]), "{x} {y} of the window");
+            } else if *pixel == [240, 170, 60] {
+                assert!([x, y].iter().all(|at| *at <= 32 || *at == 49), "{x} {y} is beside the window");
+                frame += 1;
+            } else {
+                assert_eq!(u32::from(pixel[0]), mixed(11, 70, whole[at]), "{x} {y} outside");
+                dim += 1;
+            }
+        }
+        assert_eq!((frame, dim), (4 * 32 + 4, 50 * 50 - 34 * 34), "a frame of one pixel");
+    }
+}

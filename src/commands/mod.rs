@@ -6,6 +6,7 @@ pub mod data;
 pub mod doctor;
 pub mod envs;
 pub mod eval;
+pub mod play;
 pub mod quickstart;
 pub mod record;
 pub mod render;

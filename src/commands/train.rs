@@ -19,7 +19,7 @@ pub use settings::check_columns;
 use crate::cli::TrainArgs;
 use crate::failure::{Stopped, Usage, dataset_refused};
 use crate::memory::memory;
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, World};
 use crate::terminal::{self, Progress};
 
 /// Trains, or continues a run.
@@ -106,7 +106,8 @@ fn run_training(
     }
     match &resume {
         None => {
-            let about = json!({ "digest": dataset.digest(), "episodes": dataset.len() });
+            let World { env, config: world } = World::of(dataset);
+            let about = json!({ "digest": dataset.digest(), "episodes": dataset.len(), "env": env, "config": world });
             run.begin(storage, config, &about, args.start_from.as_deref())?;
         }
         Some(_) if !changed.is_empty() => run.write_config(storage, config)?,

@@ -1,5 +1,6 @@
 //! Dataset windows as model inputs: bytes of a dataset become a [`Clip`], one upload each.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use envs::dataset::{Clips, Dataset, DatasetError, Dtype, Follows, Window};
@@ -15,6 +16,15 @@ pub enum Actions {
     Vector(i64),
     /// One of so many choices. In a clip it is as many numbers: one where it was chosen, zero elsewhere.
     Choice(i64),
+}
+
+impl fmt::Display for Actions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vector(numbers) => write!(f, "{numbers} numbers"),
+            Self::Choice(choices) => write!(f, "one of {choices} choices"),
+        }
+    }
 }
 
 /// More choices than any action space has for a model here.
@@ -34,6 +44,15 @@ impl Actions {
                 Some(Self::Choice(n))
             }
             _ => Some(Self::Vector(numbers as i64)),
+        }
+    }
+
+    /// Those of an env whose actions are of this space.
+    #[must_use]
+    pub fn of_space(space: &Space) -> Self {
+        match space {
+            Space::Discrete { n } => Self::Choice(*n),
+            _ => Self::Vector(space.size() as i64),
         }
     }
 }

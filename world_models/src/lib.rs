@@ -21,6 +21,7 @@ pub mod memory;
 pub mod metrics;
 pub mod mlp;
 pub mod nonfinite;
+pub mod onlooker;
 pub mod panorama;
 pub mod registry;
 pub mod tensorboard;

@@ -11,11 +11,13 @@ use simulators::world::World;
 use super::mnist_world::{MAX_FRAMES, refused};
 use super::texture_source::TextureSource;
 use crate::env::{Env, EnvError, EnvSpec, Outcome, StateError};
-use crate::registry::{Drawn, Task};
+use crate::registry::{Drawn, Mapped, Task};
 use crate::space::Space;
 
 /// Frames per second of the published videos.
 const FPS: f64 = 15.0;
+/// Side of a map, pixels.
+const MAP_SIDE: usize = 256;
 
 /// Configuration of [`BlockWorldEnv`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -93,6 +95,12 @@ impl Drawn for BlockWorldEnv {
     }
 }
 
+impl Mapped for BlockWorldEnv {
+    fn map(&self) -> Image {
+        map(&self.world)
+    }
+}
+
 impl Env for BlockWorldEnv {
     type Obs = u8;
     type Action = i64;
@@ -162,6 +170,13 @@ pub(super) fn view(world: &BlockWorld) -> View {
     let rows = seen.chunks_exact(side * 3).zip(plan.chunks_exact(side * 3));
     let rgb = rows.flat_map(|(seen, plan)| seen.iter().chain(plan).copied()).collect();
     View::Pixels(Image { width: 2 * side, height: side, rgb })
+}
+
+/// The room from above, large enough for people to make things out.
+pub(super) fn map(world: &BlockWorld) -> Image {
+    let mut map = Image::black(MAP_SIDE, MAP_SIDE);
+    world.plan(MAP_SIDE, &mut map.rgb);
+    map
 }
 
 #[cfg(test)]

@@ -6,16 +6,17 @@
 
 use serde::{Deserialize, Serialize};
 use simulators::block_world::{Action, BlockWorld, BlockWorldConfig, BlockWorldSnapshot, RED, Regime};
+use simulators::image::Image;
 use simulators::limits::{self, Limit};
 use simulators::rng::Rng;
 use simulators::view::View;
 use simulators::world::World;
 
-use super::block_world::{build_world, load_world, view, world_limits, world_spec};
+use super::block_world::{build_world, load_world, map, view, world_limits, world_spec};
 use super::mnist_world::{MAX_FRAMES, refused};
 use super::texture_source::TextureSource;
 use crate::env::{Env, EnvError, EnvSpec, Outcome, StateError};
-use crate::registry::{Drawn, Task};
+use crate::registry::{Drawn, Mapped, Task};
 
 /// Worlds that are drawn for an episode, at most.
 const TRIES: u32 = 100;
@@ -161,6 +162,12 @@ impl Task for BlockWorldFindEnv {
 impl Drawn for BlockWorldFindEnv {
     fn view(&self) -> View {
         view(&self.world)
+    }
+}
+
+impl Mapped for BlockWorldFindEnv {
+    fn map(&self) -> Image {
+        map(&self.world)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `MnistWorld-v0`: look around in an MNIST World. No reward: it is there to be recorded, learned and remembered.
 
 use serde::{Deserialize, Serialize};
+use simulators::image::Image;
 use simulators::limits::{self, Limit, OutOfRange};
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig, MnistWorldError};
 use simulators::rng::Rng;
@@ -10,7 +11,7 @@ use simulators::world::World;
 use super::digit_source::DigitSource;
 use crate::buffer::Dtype;
 use crate::env::{Env, EnvError, EnvSpec, Outcome, StateError};
-use crate::registry::{Drawn, Task};
+use crate::registry::{Drawn, Mapped, Task};
 use crate::space::Space;
 
 /// Frames per second of the published videos.
@@ -96,6 +97,12 @@ impl Task for MnistWorldEnv {
 impl Drawn for MnistWorldEnv {
     fn view(&self) -> View {
         self.world.view()
+    }
+}
+
+impl Mapped for MnistWorldEnv {
+    fn map(&self) -> Image {
+        self.world.map()
     }
 }
 

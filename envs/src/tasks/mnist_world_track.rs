@@ -15,6 +15,7 @@
 //! the first steps, in which it may have to go and find the target.
 
 use serde::{Deserialize, Serialize};
+use simulators::image::Image;
 use simulators::limits::{self, Limit};
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig};
 use simulators::rng::Rng;
@@ -24,7 +25,7 @@ use simulators::world::World;
 use super::digit_source::DigitSource;
 use super::mnist_world::{MAX_FRAMES, build_world, load_world, refused, save_world, world_limits, world_spec};
 use crate::env::{Env, EnvError, EnvSpec, Outcome, StateError};
-use crate::registry::{Drawn, Task};
+use crate::registry::{Drawn, Mapped, Task};
 
 /// The digit to keep in the window.
 pub const TARGET: usize = 0;
@@ -112,6 +113,12 @@ impl Task for MnistWorldTrackEnv {
 impl Drawn for MnistWorldTrackEnv {
     fn view(&self) -> View {
         self.world.view()
+    }
+}
+
+impl Mapped for MnistWorldTrackEnv {
+    fn map(&self) -> Image {
+        self.world.map()
     }
 }
 

@@ -26,6 +26,9 @@ struct Tile {
     cols: usize,
 }
 
+/// The frame around the window on a map.
+const OUTLINE: [u8; 3] = [240, 170, 60];
+
 /// Background and ink as people see them: outside the window, and in it.
 const SHOWN: [[[u8; 3]; 2]; 2] = [[[11, 14, 20], [70, 100, 140]], [[32, 44, 60], [255, 255, 255]]];
 
@@ -39,12 +42,27 @@ impl MnistWorld {
         let corner = self.config().window_corner(self.camera());
         self.paint(corner.map(|at| at - margin as i32), world, &mut ink);
         let inside = |at: usize| (margin..margin + window).contains(&at);
-        let colours = ink.iter().enumerate().flat_map(|(at, &ink)| {
-            let [ground, full] = SHOWN[usize::from(inside(at % world) && inside(at / world))];
-            let share = u32::from(ink);
-            [0, 1, 2].map(|i| ((u32::from(ground[i]) * (255 - share) + u32::from(full[i]) * share) / 255) as u8)
-        });
+        let colours =
+            ink.iter().enumerate().flat_map(|(at, &ink)| shown(inside(at % world) && inside(at / world), ink));
         View::Pixels(Image { width: world, height: world, rgb: colours.collect() })
+    }
+
+    /// The whole torus, always from world pixel `(0, 0)` on; the window is bright and has a frame, which goes over the edges as it does.
+    #[must_use]
+    pub fn map(&self) -> Image {
+        let (world, window) = (self.config().world, self.config().window);
+        let mut ink = vec![0; world * world];
+        self.render_world(&mut ink);
+        let [left, top] = self.config().window_corner(self.camera());
+        // From the window's first pixel on, along one axis.
+        let from = |at: usize, first: i32| (at as i32 - first).rem_euclid(world as i32) as usize;
+        let colours = ink.iter().enumerate().flat_map(|(at, &ink)| {
+            let places = [from(at % world, left), from(at / world, top)];
+            let inside = places.iter().all(|&at| at < window);
+            let near = places.iter().all(|&at| at <= window || at + 1 == world);
+            if near && !inside { OUTLINE } else { shown(inside, ink) }
+        });
+        Image { width: world, height: world, rgb: colours.collect() }
     }
 
     /// Ink, added and clamped, of the square of `side` pixels whose top-left pixel is world pixel `corner = (x, y)`.
@@ -112,6 +130,12 @@ impl MnistWorld {
         let wrapped = (before + patch_px > 0).then_some(before);
         here.into_iter().chain(wrapped)
     }
+}
+
+/// The colour of ink outside the window or in it.
+fn shown(inside: bool, ink: u8) -> [u8; 3] {
+    let ([ground, full], share) = (SHOWN[usize::from(inside)], u32::from(ink));
+    [0, 1, 2].map(|i| ((u32::from(ground[i]) * (255 - share) + u32::from(full[i]) * share) / 255) as u8)
 }
 
 fn check_length(side: usize, out: &[u8]) {

@@ -18,6 +18,7 @@ use crate::memory::ssim::SsimBorder;
 use crate::memory::table::{decibel, error, notes, percent, thousands};
 
 pub use player::{BeliefPictures, ExampleClip, quantise};
+pub use sprites::palette;
 
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");

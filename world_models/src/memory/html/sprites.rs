@@ -1,5 +1,7 @@
 //! Frames as one PNG in a `data:` address, so that a page can animate them without fetching anything.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use png::{BitDepth, ColorType, Encoder};
 
 use crate::memory::FrameShape;
@@ -30,7 +32,8 @@ pub(super) fn ramp_css() -> String {
     format!("linear-gradient(90deg,{})", stops.join(","))
 }
 
-fn palette() -> Vec<u8> {
+/// Red, green and blue of each of the 256 levels of the error panel.
+pub fn palette() -> Vec<u8> {
     let color = |level: usize| {
         let at = level as f32 / 255.0 * (RAMP.len() - 1) as f32;
         let low = (at as usize).min(RAMP.len() - 2);
@@ -64,34 +67,12 @@ fn encode(frames: &[u8], shape: FrameShape, color: ColorType, palette: Option<Ve
     let mut writer = encoder.write_header().expect("the header fits the pixels, and memory does not fail");
     writer.write_image_data(&pixels).expect("the sheet is as large as its header says");
     writer.finish().expect("memory does not fail");
-    format!("data:image/png;base64,{}", base64(&file))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, i| bits << 8 | u32::from(chunk.get(i).copied().unwrap_or(0)));
-        for i in 0..4 {
-            let sextet = bits >> (18 - 6 * i) & 63;
-            text.push(if i <= chunk.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
-        }
-    }
-    text
+    format!("data:image/png;base64,{}", STANDARD.encode(&file))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_as_rfc_4648_has_it() {
-        let cases =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
-        for (plain, encoded) in cases {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
-    }
 
     #[test]
     fn frames_lie_side_by_side_and_decode_to_themselves() {
