@@ -121,8 +121,8 @@ fn videos_as_they_are_published_arrive_with_no_more_than_their_loss() {
     let read = read.column::<u8>("observations");
     assert_eq!(read.len(), frames.len());
     let loss: u64 = read.iter().zip(frames).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
-    // Two levels are what rounding to half as many colours costs; frames that were one off would be ten or more apart.
-    assert!(loss < 2 * frames.len() as u64, "{} a byte", loss as f64 / frames.len() as f64);
+    // Colours of half as many places, and numbers of a smaller range, cost about two levels.
+    assert!(loss < 4 * frames.len() as u64, "{} a byte", loss as f64 / frames.len() as f64);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn it_is_interrupted_resumed_and_shared_out_to_the_same_bytes() {
     let control = Control { stop: &never, progress: &|_| {} };
     let merged = merge(storage::of_process().unwrap(), &parts, &dir.path().join("merged"), false, control).unwrap();
     assert_eq!(merged.digest, digest);
-    // Another video of the same name and actions is another dataset, and so is a folder that has grown.
+    // Another video of the same name and actions is another dataset.
     std::fs::copy(split.join("0001_rgb.mp4"), split.join("0000_rgb.mp4")).unwrap();
     let error = collect(&open(&split), &whole, request, control).unwrap_err().to_string();
     assert!(error.contains("folders.0.blake3"), "{error}");

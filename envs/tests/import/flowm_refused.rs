@@ -211,7 +211,9 @@ fn a_video_that_does_not_fit_its_actions_is_refused() {
     let counted = |frames: &[u8]| said_of_video(&encoded(frames, 128, &LOSSLESS));
     assert_eq!(counted(&three), "nothing");
     assert!(counted(&three[..2 * frame]).contains("0000_rgb.mp4: has 2 frames, and 3 actions beside it"));
-    assert!(counted(&[&three, &three[..frame]].concat()).contains("has more than 3 frames, and 3 actions beside it"));
+    assert!(
+        counted(&[&three[..], &three[..frame]].concat()).contains("has more than 3 frames, and 3 actions beside it")
+    );
     for (side, expected) in
         [(64, "its pictures are 64x64; allowed: 128x128"), (1280, "exceeds specified max pixel count")]
     {
@@ -226,8 +228,8 @@ fn a_video_that_is_none_is_refused() {
         return;
     }
     let rgb = pictures(128, 3);
-    let [end, front] =
-        [&[][..], &["-movflags", "+faststart"]].map(|more| encoded(&rgb, 128, &[&LOSSLESS[..], more].concat()));
+    let encode = |more: &[&str]| encoded(&rgb, 128, &[&LOSSLESS[..], more].concat());
+    let [end, front] = [encode(&[]), encode(&["-movflags", "+faststart"])];
     let lengths = [0, 1, 100, end.len() / 2, end.len() - 300].map(|length| &end[..length]);
     for cut in lengths.into_iter().chain([&front[..front.len() / 2], &front[..front.len() * 5 / 6]]) {
         let said = said_of_video(cut);
