@@ -49,6 +49,9 @@ enum Source {
     Vectors(Vec<&'static str>),
 }
 
+/// Takes a belief at one of the steps that were asked for, by its number among them, and where blocks are.
+type Take<'a> = dyn FnMut(usize, &[f32], &[Block]) + 'a;
+
 /// A model, and how it is asked.
 struct Asker<'a> {
     model: &'a dyn WorldModel,
@@ -165,7 +168,7 @@ impl Asker<'_> {
         loader: &mut ClipLoader,
         windows: &[Window],
         steps: &[usize],
-        take: &mut dyn FnMut(usize, &[f32], &[Block]),
+        take: &mut Take<'_>,
     ) -> Result<(), EvaluateError> {
         // A model need not be one that threads share.
         let Self { truth, shape, context, .. } = self;

@@ -46,7 +46,9 @@ pub fn png(maps: &[ProbedMap], side: usize, palette: &[[u8; 3]]) -> Vec<u8> {
                 }
             };
             (0..side * side).for_each(|cell| fill(cell, EMPTY, 0));
-            cells.into_iter().for_each(|(cell, colour)| fill(cell, colour, 0));
+            for (cell, colour) in cells {
+                fill(cell, colour, 0);
+            }
             fill(side / 2 * (side + 1), AGENT, CELL / 3);
         }
     }
