@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use simulators::draw::Image;
+use simulators::image::Image;
 use tempfile::TempDir;
 
 /// A guard against waiting for ever, not a claim about speed.

@@ -9,7 +9,7 @@ use envs::buffer::Buffer;
 use envs::env::EnvSpec;
 use envs::policy::Policy;
 use envs::vector::{BatchEnv, Reset};
-use simulators::draw::Image;
+use simulators::image::Image;
 use simulators::rng::Seed;
 use world_models::memory::metrics::{Repairs, clean, unit_interval};
 use world_models::onlooker::Onlooker;

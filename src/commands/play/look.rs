@@ -4,7 +4,7 @@ use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use simulators::draw::Image;
+use simulators::image::Image;
 use world_models::memory::html::{palette, quantise};
 
 use super::controls::controls;
