@@ -1,6 +1,4 @@
-//! Pictures per second of articulated bodies, as `mindseye record` draws them. One element is one picture.
-//!
-//! One core: `RAYON_NUM_THREADS=1 cargo bench -p simulators --bench portrait`.
+//! Pictures per second of articulated bodies, one core, as `mindseye record` draws them. One element is one picture.
 
 use std::hint::black_box;
 

@@ -106,7 +106,6 @@ fn the_ground_passes_below_a_body_and_looks_the_same_after_each_repeat() {
     let at = |x: f64, z: f64| ant::portrait(&model, &ant_at(x, 0.5, z)).draw(96, 72);
     let here = at(0.25, 0.25);
     assert_ne!(here, at(0.75, 0.25), "light checks are where dark ones were");
-    assert_eq!(here, at(0.75, 0.75));
     for (x, z) in [(1.25, 0.25), (0.25, -2.75), (140.25, 20.25), (-70_000.75, 0.25)] {
         assert_eq!(here, at(x, z), "at {x}, {z}");
     }

@@ -151,15 +151,18 @@ impl Caster {
             Form::Box { centre, half, axes } => {
                 let sides = [0, 1, 2].map(|axis: usize| light.ground(axes[axis].map(|x| x * half[axis])));
                 let edges = sides.map(|side| light.across(side));
+                // A side that is seen along itself bounds nothing.
                 let ways = edges.map(|[x, y]| {
                     let length = (x * x + y * y).sqrt();
-                    if length > 1e-6 { [-y / length, x / length] } else { [0.0; 2] }
+                    (length > 1e-6).then(|| [-y / length, x / length])
                 });
-                // A side that is seen along itself bounds nothing.
                 let halves = ways.map(|way| {
-                    let width: f32 = edges.iter().map(|edge| (way[0] * edge[0] + way[1] * edge[1]).abs()).sum();
-                    if way == [0.0; 2] { f32::MAX } else { width }
+                    let half = |way: [f32; 2]| {
+                        edges.iter().map(|edge| (way[0] * edge[0] + way[1] * edge[1]).abs()).sum::<f32>()
+                    };
+                    way.map_or(f32::MAX, half)
                 });
+                let ways = ways.map(Option::unwrap_or_default);
                 let fall = fall(centre[1]);
                 let reach = [0, 1].map(|i: usize| {
                     let corner: f32 = sides.iter().map(|side| side[i].abs()).sum();
