@@ -98,7 +98,9 @@ fn shares_of_a_window_are_the_whole() {
     let of_shares = gradients(&pwm);
     let whole = pwm.agent.pull_back(objective, &mut Moments::new(1), whole, courses);
     let of_whole = gradients(&pwm);
-    assert!((shares.loss - whole.loss).abs() < 1e-6 && shares.seen.allclose(&whole.seen, 1e-6, 1e-7, false));
+    // Some processors' matrix products are not of the same bits for a part of the rows.
+    assert!((shares.loss / whole.loss - 1.0).abs() < 1e-5, "{}, not {}", shares.loss, whole.loss);
+    assert!(shares.seen.allclose(&whole.seen, 1e-4, 1e-5, false));
     for (shares, whole) in of_shares.iter().zip(&of_whole) {
         let scale = whole.abs().max().double_value(&[]);
         assert!(scale > 0.0 && (shares - whole).abs().max().double_value(&[]) < 1e-4 * scale);
