@@ -1,4 +1,4 @@
-//! Chromium without a window, driven through the pipe of its DevTools protocol: messages of JSON, each ended by a zero byte.
+//! Chromium without a window, driven through the pipe of its `DevTools` protocol: messages of JSON, each ended by a zero byte.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};

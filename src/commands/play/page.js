@@ -132,7 +132,7 @@ function show() {
   if (!$("pad").children.length) buildPad();
   const { model, eyes, pictures, mse } = state;
   document.title = `${state.env} · Mindseye`;
-  $("about").textContent = model ? `${state.env} and a ${model.kind} (${model.run})` : state.env;
+  $("about").textContent = model ? `${state.env} and a ${model.kind} (${model.run})` : `${state.env}: ${state.about}`;
   for (const id of ["world", "imagined", "error", "map"]) picture(id, pictures[id]);
   $("world-note").textContent = state.over ? "the episode is over: R begins it again" : "what the agent sees";
   $("imagined-empty").textContent = model
