@@ -10,12 +10,14 @@ mod config;
 mod entities;
 mod grid;
 mod physics;
+mod recorded;
 mod sightings;
 mod surfaces;
 mod world;
 
 pub use config::{BlockWorldConfig, Regime};
 pub use entities::{COLOURS, Kind, Pose, RED, ThingState};
+pub use recorded::{Impossible, Recorded};
 pub use sightings::{Misplaced, Sightings};
 pub use surfaces::{Surface, SurfaceError, Surfaces};
 pub use world::{Action, Agent, BlockWorld, BlockWorldSnapshot, RoomLook};

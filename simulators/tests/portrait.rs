@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use simulators::articulated::{InertiaMode, Model, Portrait, ant, cartpole, hopper};
 use simulators::digits::DigitBank;
+use simulators::image::Image;
 use simulators::mnist_world::{MnistWorld, MnistWorldConfig};
 use simulators::rng::Seed;
 use simulators::room::{Eye, Form};
@@ -105,9 +106,11 @@ fn the_ground_passes_below_a_body_and_looks_the_same_after_each_repeat() {
     let model = ant::model(InertiaMode::Dflex, ant::SUBSTEPS);
     let at = |x: f64, z: f64| ant::portrait(&model, &ant_at(x, 0.5, z)).draw(96, 72);
     let here = at(0.25, 0.25);
-    assert_ne!(here, at(0.75, 0.25), "light checks are where dark ones were");
+    let differs = |there: Image| here.rgb.iter().zip(there.rgb).map(|(a, b)| a.abs_diff(b)).max();
+    assert!(differs(at(0.75, 0.25)) > Some(20), "light checks are where dark ones were");
     for (x, z) in [(1.25, 0.25), (0.25, -2.75), (140.25, 20.25), (-70_000.75, 0.25)] {
-        assert_eq!(here, at(x, z), "at {x}, {z}");
+        let most = differs(at(x, z));
+        assert!(most <= Some(1), "at {x}, {z}: by {most:?}");
     }
 }
 

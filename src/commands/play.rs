@@ -52,7 +52,7 @@ pub fn run(args: &PlayArgs, threads: usize, json: bool) -> Result<()> {
     let envs = entry.make(&config, &vector)?;
     let about = About {
         env: entry.id.to_owned(),
-        about: entry.about.to_owned(),
+        line: entry.about.to_owned(),
         model: trained.as_ref().map(|trained| (trained.kind(), trained.path.clone())),
     };
     let mind = trained.map(|trained| trained.mind(envs.spec(), threads)).transpose()?;

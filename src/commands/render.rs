@@ -9,8 +9,9 @@ use anyhow::{Result, anyhow};
 use envs::storage::{self, At as _, Storage};
 use rayon::prelude::*;
 use serde_json::json;
+use simulators::block_world::Recorded;
 use simulators::image::Image;
-use simulators::room::{Around, Eye, Painter, Picture, Recorded, Room, Scene, Texture, Thing};
+use simulators::room::{Around, Eye, Painter, Picture, Room, Scene, Texture, Thing};
 
 use crate::cli::{Drawn, RenderArgs};
 use crate::failure::Usage;

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// Names that it has, where `CHROMIUM` names no other.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 /// A guard against waiting for ever, not a claim about speed.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 /// A browser with one page.
 pub struct Browser {

@@ -15,7 +15,7 @@ use simulators::image::Image;
 use tempfile::TempDir;
 
 /// A guard against waiting for ever, not a claim about speed.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 fn mindseye(arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_bin("mindseye"));

@@ -196,7 +196,7 @@ pub fn evaluate(
     while episodes.len() < config.episodes {
         let beginning = reddish(&mut walks, config, next);
         next = beginning.episode + 1;
-        let (report, example) = episode(config, &beginning, &mut walks, planner.as_mut(), kept.len() < examples, watch)
+        let (report, example) = episode(config, &beginning, &mut walks, &mut planner, kept.len() < examples, watch)
             .map_err(|source| FindRedError::NotFinite { episode: beginning.episode, source })?;
         episodes.push(report);
         kept.extend(example);
@@ -227,7 +227,7 @@ fn episode(
     config: &FindRedConfig,
     beginning: &Beginning,
     walks: &mut Walks,
-    planner: Option<&mut Planner<'_>>,
+    planner: &mut Option<Planner<'_>>,
     look: bool,
     watch: &mut dyn FnMut(),
 ) -> Result<(EpisodeReport, Option<Example>), NotFinite> {

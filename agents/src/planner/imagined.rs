@@ -64,9 +64,11 @@ fn imagine(
         }));
         let device = device_of(&belief);
         let mut pixels: Vec<f32> = Vec::new();
+        let chosen = |step: usize| -> Vec<i64> {
+            (0..rows as usize).map(|row| plans[row.min(plans.len() - 1)][step].into()).collect()
+        };
         for step in 0..plans[0].len() {
-            let chosen: Vec<i64> = (0..rows as usize).map(|row| plans[row.min(plans.len() - 1)][step].into()).collect();
-            let action = Tensor::from_slice(&chosen).one_hot(choices).to_kind(Kind::Float).to_device(device); // [rows, A]
+            let action = Tensor::from_slice(&chosen(step)).one_hot(choices).to_kind(Kind::Float).to_device(device); // [rows, A]
             belief = mind.imagine(&belief, &action);
             let seen = mind.picture(&belief).to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous(); // [rows, C, H, W]
             pixels.resize(seen.numel(), 0.0);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How long ffmpeg may give nothing before it is stopped.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Pixels of the largest picture that ffmpeg decodes at all.
 const MOST_PIXELS: u32 = 1 << 20;
 /// Bytes that ffmpeg may ask for at a time, whatever a file claims.

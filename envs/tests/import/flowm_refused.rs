@@ -48,7 +48,7 @@ fn actions_that_are_none_of_the_world_are_refused() {
         (block(&[-1, 0]), "`actions` has -1 at frame 0; block-world has integers 0..=4"),
         (block(&[0, i64::MAX]), "`actions` has 9223372036854775807 at frame 1"),
         (block(&[2]), "`actions` has 1 frames; allowed: 2..=5461"),
-        (block(&[2; 5462]), "`actions` has 5462 frames; allowed: 2..=5461"),
+        (block(&vec![2; 5462]), "`actions` has 5462 frames; allowed: 2..=5461"),
         (mnist(&[0, 0, 11, 0]), "`actions` has 11 at frame 1; mnist-world has integers -10..=10"),
         (mnist(&[0, 0, 0, 256]), "`actions` has 256 at frame 1"),
         (mnist(&[3, -1, 0, 0]), "`actions` begins with (3, -1); nothing led to the first frame, so it is (0, 0)"),

@@ -21,9 +21,9 @@ pub const EYE_HEIGHT: f32 = 1.5;
 /// How high the walls are, m.
 pub const WALL_HEIGHT: f32 = 2.74;
 /// The angle between the upper and the lower edge of a picture, degrees.
-const FIELD: f64 = 60.0;
+pub(super) const FIELD: f64 = 60.0;
 /// Balls are over-bright, as the original's are: OpenGL scales their normals with their mesh.
-const GAIN: f32 = 3.017;
+pub(super) const GAIN: f32 = 3.017;
 
 /// What the agent does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

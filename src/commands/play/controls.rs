@@ -42,7 +42,7 @@ pub fn controls(space: &Space) -> Value {
 ///
 /// # Errors
 /// What was said, and what may be.
-pub fn parse(action: &Value, space: &Space) -> Result<Vec<f32>, Usage> {
+pub fn parse(action: &Value, space: &Space) -> Result<Vec<f32>, Box<Usage>> {
     let bounds: Vec<(f64, f64)> = (0..space.size()).map(|component| space.bounds(component)).collect();
     let whole = |value: &Value, (low, high): (f64, f64)| {
         let value = value.as_f64().filter(|value| value.fract() == 0.0 && (low..=high).contains(value))?;
@@ -65,7 +65,8 @@ pub fn parse(action: &Value, space: &Space) -> Result<Vec<f32>, Usage> {
                 bounds.len()
             ),
         };
-        Usage::new("no action of this world").field("action").value(action.to_string()).allowed(allowed)
+        let refusal = Usage::new("no action of this world");
+        Box::new(refusal.field("action").value(action.to_string()).allowed(allowed))
     })
 }
 

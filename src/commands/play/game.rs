@@ -339,7 +339,9 @@ mod tests {
         }
     }
 
-    fn digits() -> (Box<dyn BatchEnv>, fn(&dyn Any) -> Image) {
+    type Drawn = fn(&dyn Any) -> Image;
+
+    fn digits() -> (Box<dyn BatchEnv>, Drawn) {
         let entry = find("mnist-world").unwrap();
         let config = json!({"world": {"world": 24, "window": SIDE, "digits": 3, "digit_px": 12, "step": 5}});
         let autoreset = AutoresetMode::Disabled;

@@ -51,8 +51,8 @@ impl Reply {
     }
 
     /// A refusal, and why.
-    pub fn refusal(status: u16, error: impl ToString) -> Self {
-        let body = json!({ "error": error.to_string() }).to_string().into_bytes();
+    pub fn refusal(status: u16, error: impl Into<String>) -> Self {
+        let body = json!({ "error": error.into() }).to_string().into_bytes();
         Self { status, content_type: "application/json", body, allow: None }
     }
 

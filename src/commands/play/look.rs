@@ -17,7 +17,7 @@ pub struct About {
     /// Id of the env.
     pub env: String,
     /// One line that says what it is.
-    pub about: String,
+    pub line: String,
     /// The model's kind and where its run is, if there is one.
     pub model: Option<(String, String)>,
 }
@@ -42,7 +42,7 @@ pub fn look(game: &Game, about: &About) -> Result<Value> {
         .collect();
     Ok(json!({
         "env": about.env,
-        "about": about.about,
+        "about": about.line,
         "model": about.model.as_ref().map(|(kind, run)| json!({ "kind": kind, "run": run })),
         "seed": game.seed(),
         "step": game.steps(),

@@ -38,7 +38,9 @@ fn scene(shape: Shape, rng: &mut Rng) -> Vec<Block> {
 fn belief(shape: Shape, blocks: &[Block], truth: f32, rng: &mut Rng) -> Vec<f32> {
     let mut belief: Vec<f32> = (0..shape.belief()).map(|_| rng.random_range(-1.0..1.0)).collect();
     if shape.reads == Reads::Cells {
-        blocks.iter().for_each(|block| belief[block.cell.unwrap() * shape.numbers + block.colour] += truth);
+        for block in blocks {
+            belief[block.cell.unwrap() * shape.numbers + block.colour] += truth;
+        }
     }
     belief
 }
@@ -104,13 +106,17 @@ fn a_vector_that_holds_the_truth_is_read() {
     let mut rng = random(7);
     let belief = |blocks: &[Block]| {
         let mut belief = vec![0.0; shape.numbers];
-        blocks.iter().for_each(|block| belief[block.cell.unwrap() * COLOURS + block.colour] = 1.0);
+        for block in blocks {
+            belief[block.cell.unwrap() * COLOURS + block.colour] = 1.0;
+        }
         belief
     };
     let mut fit = ProbeFit::new(shape);
     for _ in 0..400 {
         let mut blocks = scene(shape, &mut rng);
-        blocks.iter_mut().for_each(|block| block.known = Known::InView);
+        for block in &mut blocks {
+            block.known = Known::InView;
+        }
         fit.add(&belief(&blocks), &blocks);
     }
     let probe = fit.solve();

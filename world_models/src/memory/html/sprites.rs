@@ -33,6 +33,7 @@ pub(super) fn ramp_css() -> String {
 }
 
 /// Red, green and blue of each of the 256 levels of the error panel.
+#[must_use]
 pub fn palette() -> Vec<u8> {
     let color = |level: usize| {
         let at = level as f32 / 255.0 * (RAMP.len() - 1) as f32;

@@ -4,16 +4,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::form::Form;
-use super::scene::{Eye, Room, Scene, Thing};
-use super::texture::Texture;
+use super::entities::{COLOURS, Kind};
+use super::world::{FIELD, GAIN};
+use crate::room::{Eye, Form, Room, Scene, Texture, Thing};
 
 /// Along `x` and along `z`, m: states do not say it.
 const SIZE: [f32; 2] = [16.0; 2];
-/// The angle between the upper and the lower edge of a picture, degrees.
-const FIELD: f64 = 60.0;
-/// By how much the original's balls are brighter than they should be: their normals are this long, since OpenGL scales them with the ball.
-const GAIN: f32 = 3.017;
 
 /// A state.
 ///
@@ -57,14 +53,7 @@ struct Entity {
     velocity: [f32; 2],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Box,
-    Ball,
-}
-
-/// A colour of the original's.
+/// A colour of the original's, in the order of [`COLOURS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Colour {
@@ -78,14 +67,7 @@ enum Colour {
 
 impl Colour {
     fn rgb(self) -> [f32; 3] {
-        match self {
-            Self::Red => [1.0, 0.0, 0.0],
-            Self::Green => [0.0, 1.0, 0.0],
-            Self::Blue => [0.0, 0.0, 1.0],
-            Self::Purple => [0.44, 0.15, 0.76],
-            Self::Yellow => [1.0, 1.0, 0.0],
-            Self::Grey => [0.39, 0.39, 0.39],
-        }
+        COLOURS[self as usize].1
     }
 }
 
