@@ -1,23 +1,9 @@
 //! `mindseye eval memory` of a run of `train pwm`, from outside: every kind of model, equal bits whatever the threads, refusals.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use assert_cmd::Command;
-use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Exit code, output and errors of a command line run in `place`.
-fn mindseye(place: &TempDir, line: &str) -> (i32, String, String) {
-    let run = Command::new(cargo_bin("mindseye")).current_dir(place).args(line.split_whitespace()).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (run.status.code().unwrap(), text(run.stdout), text(run.stderr))
-}
-
-fn done(place: &TempDir, line: &str) -> String {
-    let (code, out, err) = mindseye(place, line);
-    assert_eq!(code, 0, "{line}: {err}");
-    out
-}
+use super::{done, mindseye};
 
 fn refused(place: &TempDir, line: &str, says: &str) {
     let (code, out, err) = mindseye(place, line);

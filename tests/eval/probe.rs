@@ -1,23 +1,9 @@
 //! `mindseye eval probe`, and recall of Blockworld by `eval memory`, from outside: reports, refusals.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use assert_cmd::Command;
-use assert_cmd::cargo::cargo_bin;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Exit code, output and errors of a command line run in `place`.
-fn mindseye(place: &TempDir, line: &str) -> (i32, String, String) {
-    let run = Command::new(cargo_bin("mindseye")).current_dir(place).args(line.split_whitespace()).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (run.status.code().unwrap(), text(run.stdout), text(run.stderr))
-}
-
-fn done(place: &TempDir, line: &str) -> String {
-    let (code, out, err) = mindseye(place, line);
-    assert_eq!(code, 0, "{line}: {err}");
-    out
-}
+use super::{done, mindseye};
 
 const COLLECT: &str = "collect block-world --preset tiny --set world.image=16";
 const TRAIN: &str = "train flowm3d --preset tiny --threads 1 --set model.hidden=8 --set model.heads=1 --set model.map_side=13 \
