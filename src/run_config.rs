@@ -74,6 +74,7 @@ pub const BLOCK_WORLD: &[Preset] = &[
     ("tex_bounce", include_str!("../configs/block_world/tex_bounce.toml")),
     ("probe", include_str!("../configs/block_world/probe.toml")),
     ("physics", include_str!("../configs/block_world/physics.toml")),
+    ("small", include_str!("../configs/block_world/small.toml")),
     ("tiny", include_str!("../configs/block_world/tiny.toml")),
 ];
 

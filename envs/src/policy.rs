@@ -1,5 +1,6 @@
 //! Behaviour policies: who chooses the actions of a batch. Learned policies implement the same trait one layer up.
 
+use simulators::block_world::Action;
 use simulators::mnist_world::MnistWorldConfig;
 use simulators::rng::{Purpose, Rng, Seed, stream};
 
@@ -10,6 +11,7 @@ use crate::coverage::{CoverageError, CoveragePlanner, random_move, shortest_move
 use crate::env::EnvError;
 use crate::registry::Task;
 use crate::tasks::block_world::BlockWorldEnv;
+use crate::tasks::block_world_find::BlockWorldFindEnv;
 use crate::tasks::mnist_world::{MnistWorldEnv, MnistWorldEnvConfig};
 use crate::tasks::mnist_world_track::{MnistWorldTrackEnv, TARGET};
 use crate::vector::{BatchEnv, Row};
@@ -106,7 +108,7 @@ impl Policy for RandomWalk {
     }
 }
 
-/// Does nothing: every component of every action is zero.
+/// Does nothing: every component of every action is zero, or it is the action that leaves everything as it is.
 #[derive(Default)]
 pub struct Zero;
 
@@ -115,6 +117,11 @@ impl Policy for Zero {
         check_actions(envs, actions)?;
         let space = &envs.spec().action;
         *actions = Buffer::zeros(space.dtype(), envs.num_envs() * space.size());
+        // Blockworld's action 0 turns left.
+        let env = envs.row(0).env;
+        if env.is::<BlockWorldEnv>() || env.is::<BlockWorldFindEnv>() {
+            actions.get_mut::<i64>().unwrap_or_default().fill(Action::Nothing as i64);
+        }
         Ok(())
     }
 }

@@ -79,6 +79,27 @@ fn other_policies_are_refused_by_name() {
     assert_eq!(error, "the policy CoverageWalk acts in MnistWorld-v0 only, this is MnistWorldTrack-v0");
 }
 
+#[test]
+fn who_does_nothing_does_nothing() {
+    let track = json!({ "digits": { "kind": "drawn", "per_label": 3 } });
+    let nothing = Buffer::I64(vec![4; 2]);
+    let envs = [
+        ("block-world", json!({}), nothing.clone()),
+        ("block-world-find", json!({}), nothing),
+        ("mnist-world-track", track, Buffer::I8(vec![0; 4])),
+    ];
+    for (env, config, expected) in envs {
+        let config_of_two = VectorConfig { num_envs: 2, ..VectorConfig::default() };
+        let mut envs = find(env).unwrap().make(&config, &config_of_two).unwrap();
+        let mut out = StepBatch::for_spec(envs.spec(), 2);
+        envs.reset(Reset::Next, out.obs_mut()).unwrap();
+        let mut actions = expected.clone();
+        RandomWalk::default().act(&*envs, out.obs(), &mut actions).unwrap();
+        Zero.act(&*envs, out.obs(), &mut actions).unwrap();
+        assert_eq!(actions, expected, "{env}");
+    }
+}
+
 /// Episodes end on the ground, at their limit, and after two steps.
 #[test]
 fn policies_that_take_turns_play_what_each_plays_alone() {

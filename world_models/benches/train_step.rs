@@ -37,13 +37,14 @@ fn flowm3d() -> Flowm3dConfig {
     Flowm3dConfig {
         window: 64,
         patch: 8,
-        map_side: 31,
-        hidden: 128,
+        map_side: 13,
+        hidden: 64,
         heads: 2,
-        encoder_depth: 3,
-        decoder_depth: 3,
-        mixing: Mixing::Corrected,
-        precision: Precision::Bf16,
+        encoder_depth: 2,
+        decoder_depth: 2,
+        mixing: Mixing::None,
+        sight: 2.0,
+        reconstruction: 1.0,
         recompute: false,
         ..Default::default()
     }

@@ -52,6 +52,9 @@ pub struct Flowm3dConfig {
     pub mixing: Mixing,
     /// How far the agent sees to both sides together, in degrees (60).
     pub field_of_view: f64,
+    /// How much less two tokens look at each other for each patch that lies in the picture between where they are seen (0, as
+    /// published), whatever else they have in common: so attention begins along lines of sight, rather than having to find them.
+    pub sight: f64,
     /// With which probability a step of training writes the true frame in place of the predicted one (0.125).
     pub teacher_forcing: f64,
     /// How much it counts in training to draw each frame that is seen from the map it was just written into, beside the
@@ -80,6 +83,7 @@ impl Default for Flowm3dConfig {
             self_motion: true,
             mixing: Mixing::Faithful,
             field_of_view: 60.0,
+            sight: 0.0,
             teacher_forcing: 0.125,
             reconstruction: 0.0,
             precision: Precision::F32,
@@ -126,10 +130,11 @@ impl Flowm3dConfig {
         let tokens = self.channels() * n + self.patches() + i64::from(!self.self_motion);
         let encoder = tokens * (self.encoder_depth * block + 8 * d * 4);
         let decoder = self.decoder_depth * (self.patches() * (block + 6 * d * token) + n * 6 * d * token);
+        let biases = if self.sight > 0.0 { self.heads * (tokens + self.patches()).pow(2) * token } else { 0 };
         let kept = if self.recompute { 1 } else { steps };
         let of_steps = steps.saturating_mul(map).saturating_add(kept.saturating_mul(encoder + decoder));
         // Beside them a handful of maps are in hand.
-        batch.saturating_mul(of_steps.saturating_add(6 * map))
+        batch.saturating_mul(of_steps.saturating_add(6 * map)).saturating_add(biases)
     }
 
     /// Trainable numbers.
@@ -146,6 +151,20 @@ impl Flowm3dConfig {
         let mixing = if self.mixing == Mixing::None { 0 } else { 9 * d * v * v };
         let action = if self.self_motion { 0 } else { ACTIONS * d };
         (encoder + decoder + mixing + action) as u64
+    }
+
+    /// The largest `sight`: none where there are too many tokens to hold a number for each head and each two of them. Other fields may
+    /// be anything.
+    fn steepest_sight(&self) -> f64 {
+        /// 1 GiB of them.
+        const MOST_BIASES: i64 = 1 << 28;
+        if self.sight == 0.0 {
+            return 100.0;
+        }
+        let grid = self.window.clamp(1, 512) / self.patch.clamp(1, 512);
+        let cells = geometry::in_view(self.map_side.clamp(3, 129), self.field_of_view).len() as i64;
+        let tokens = self.channels() * cells + grid.pow(2) + 1;
+        if self.heads.saturating_mul(tokens.pow(2)) > MOST_BIASES { 0.0 } else { 100.0 }
     }
 
     /// What every field may hold, alone and beside the others.
@@ -171,6 +190,7 @@ impl Flowm3dConfig {
             Limit::whole("decoder_depth", self.decoder_depth.into(), 1..=48),
             Limit::whole("mlp_ratio", self.mlp_ratio.into(), 1..=8),
             Limit::real("field_of_view", self.field_of_view, (Bound::Excluded(0.0), Bound::Included(180.0))),
+            Limit::real("sight", self.sight, 0.0..=self.steepest_sight()).because("0 where biases would not fit"),
             Limit::real("teacher_forcing", self.teacher_forcing, 0.0..=1.0),
             Limit::real("reconstruction", self.reconstruction, 0.0..=100.0),
         ]
@@ -188,4 +208,20 @@ impl Flowm3dConfig {
 /// The largest number up to `most` that divides `whole`.
 fn divisor(whole: i64, most: i64) -> i64 {
     (1..=most.min(whole)).rev().find(|part| whole % part == 0).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_sight_are_refused_where_their_biases_would_not_fit() {
+        let many = Flowm3dConfig { window: 512, patch: 8, hidden: 256, heads: 256, ..Default::default() };
+        many.validate().unwrap();
+        let refused = Flowm3dConfig { sight: 1.0, ..many }.validate().unwrap_err().to_string();
+        assert!(refused.starts_with("`sight` is 1, allowed: 0"), "{refused}");
+        Flowm3dConfig { sight: 1.0, ..Default::default() }.validate().unwrap();
+        let broken = Flowm3dConfig { sight: 1.0, patch: 0, map_side: i64::MAX, heads: i64::MAX, ..Default::default() };
+        assert!(broken.validate().is_err());
+    }
 }

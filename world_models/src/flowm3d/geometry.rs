@@ -44,6 +44,34 @@ pub fn in_view(side: i64, degrees: f64) -> Vec<i64> {
         .collect()
 }
 
+/// Where in the picture the middle of a block in each of `cells` is seen: (row, column), in patches, of a square of `grid` patches
+/// that shows `degrees` from side to side. What lies outside of it counts as at its edge.
+pub fn sights(side: i64, cells: &[i64], grid: i64, degrees: f64) -> Vec<[f64; 2]> {
+    /// How far below the eye, in cells: half the height of a block, which is the eye's.
+    const BELOW: f64 = 0.75;
+    /// The agent's own cell is looked at from here, so as to be somewhere.
+    const NEAREST: f64 = 0.5;
+    let (middle, centre) = (side / 2, (grid - 1) as f64 / 2.0);
+    let focal = grid as f64 / 2.0 / (degrees / 2.0).to_radians().tan();
+    let at = |across: f64, ahead: f64| (centre + focal * across / ahead).clamp(0.0, (grid - 1) as f64);
+    let seen = |cell: &i64| {
+        let (right, ahead) = ((cell / side - middle) as f64, ((cell % side - middle) as f64).max(NEAREST));
+        [at(BELOW, ahead), at(right, ahead)]
+    };
+    cells.iter().map(seen).collect()
+}
+
+/// What is added to the attention that each of `from` pays to each of `to`, `[heads, from, to]`: `-slope` for each patch between
+/// them, along rows and columns. The first head has the whole of `slope`, the others ever less, in equal steps, as the heads of
+/// `ALiBi` (Press et al. 2022) do for distances in a text.
+pub fn nearness(from: &[[f64; 2]], to: &[[f64; 2]], heads: i64, slope: f64) -> Vec<f32> {
+    let slopes = (0..heads).map(|head| slope * (heads - head) as f64 / heads as f64);
+    let apart = |a: &[f64; 2], b: &[f64; 2]| (a[0] - b[0]).abs() + (a[1] - b[1]).abs();
+    slopes
+        .flat_map(|slope| from.iter().flat_map(move |a| to.iter().map(move |b| (-slope * apart(a, b)) as f32)))
+        .collect()
+}
+
 /// Where the content of each place comes from when blocks flow on and then the agent moves: of `[V, S, S]` the place before, as an
 /// index into `[V * S * S]`. A permutation.
 pub fn sources(side: i64, velocities: &[[i64; 2]], motion: Motion) -> Vec<i64> {
@@ -94,6 +122,10 @@ pub fn positions(side: i64, width: i64) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use simulators::room::{Around, Eye, Form, Painter, Picture, Room, Scene, Texture, Thing};
+
     use super::*;
 
     #[test]
@@ -133,5 +165,39 @@ mod tests {
         for (found, expected) in code.iter().zip(two.iter().chain(&one)) {
             assert!((found - expected).abs() < 1e-6, "{code:?}");
         }
+    }
+
+    /// Whose middle is within the picture shows it there, as Blockworld draws it.
+    #[test]
+    fn a_block_is_seen_where_it_is_said_to_be() {
+        let (map_side, grid, patch) = (13, 8, 8usize);
+        let white = Arc::new(Texture::new(1, &[[255; 3]]));
+        let [wall, floor, ceiling] = [0, 1, 2].map(|_| Arc::clone(&white));
+        let room = Room { size: [16.0; 2], height: 2.74, wall, floor, ceiling };
+        let eye = Eye { place: [8.0, 1.5, 8.0], heading: 0.0, field: 60f64.to_radians(), horizon: 0.5 };
+        let cells = in_view(map_side, 60.0);
+        let mut shown = 0;
+        for (cell, [row, column]) in cells.iter().zip(sights(map_side, &cells, grid, 60.0)) {
+            let [right, ahead] = [cell / map_side - map_side / 2, cell % map_side - map_side / 2].map(|at| at as f32);
+            if [row, column].iter().any(|at| *at <= 0.0 || *at >= (grid - 1) as f64) {
+                continue;
+            }
+            let form = Form::standing([8.0 + ahead, 8.0 + right], [0.7, 1.5, 0.7]);
+            let things = [Thing { form, colour: [1.0, 0.0, 0.0], texture: None }];
+            let side = grid as usize * patch;
+            let (mut rgb, mut ids) = (vec![0; side * side * 3], vec![0; side * side]);
+            let picture = Picture { rgb: &mut rgb, depth: None, ids: Some(&mut ids) };
+            Painter::new(side, side).draw(&Scene { around: Around::Room(&room), things: &things, eye }, picture);
+            let [y, x] = [row, column].map(|at| ((at + 0.5) * patch as f64) as usize);
+            assert_eq!(ids[y * side + x], 1, "{ahead} ahead, {right} to the right");
+            shown += 1;
+        }
+        assert_eq!(shown, 23);
+    }
+
+    #[test]
+    fn every_patch_between_two_tokens_costs_attention() {
+        let (from, to) = ([[0.0, 1.0], [2.0, 2.0]], [[2.0, 0.5]]);
+        assert_eq!(nearness(&from, &to, 2, 3.0), [-7.5, -4.5, -3.75, -2.25]);
     }
 }

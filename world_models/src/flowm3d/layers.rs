@@ -166,23 +166,24 @@ struct Attention {
 }
 
 impl Attention {
-    /// Tokens `[B, N, D]` look at each other; `mask` `[B, 1, 1, N]` is added to what anything has in common with them.
-    fn among(&self, x: &Tensor, mask: Option<&Tensor>) -> Tensor {
+    /// Tokens `[B, N, D]` look at each other; `bias`, of a shape that widens to `[B, heads, N, N]`, is added to what they have in
+    /// common.
+    fn among(&self, x: &Tensor, bias: Option<&Tensor>) -> Tensor {
         let parts = self.inner.apply(x).chunk(3, -1);
-        self.attend([0, 1, 2].map(|part| parts[part].shallow_clone()), mask)
+        self.attend([0, 1, 2].map(|part| parts[part].shallow_clone()), bias)
     }
 
-    /// Queries `[B, N, D]` look at keys and values `[B, M, D]`.
-    fn read(&self, parts: [&Tensor; 3]) -> Tensor {
+    /// Queries `[B, N, D]` look at keys and values `[B, M, D]`; `bias` is added to what they have in common.
+    fn read(&self, parts: [&Tensor; 3], bias: Option<&Tensor>) -> Tensor {
         let (width, [query, key, value]) = (self.out.bias.size()[0], parts);
         let parts = [(query, 0), (key, 1), (value, 2)].map(|(x, part)| self.inner.rows(x, part * width, width));
-        self.attend(parts, None)
+        self.attend(parts, bias)
     }
 
-    fn attend(&self, parts: [Tensor; 3], mask: Option<&Tensor>) -> Tensor {
+    fn attend(&self, parts: [Tensor; 3], bias: Option<&Tensor>) -> Tensor {
         let of_heads = |x: Tensor| x.view([x.size()[0], x.size()[1], self.heads, -1]).transpose(1, 2);
         let [query, key, value] = parts.map(of_heads); // [B, heads, N, D / heads]
-        let seen = Tensor::scaled_dot_product_attention(&query, &key, &value, mask, 0.0, false, None, false);
+        let seen = Tensor::scaled_dot_product_attention(&query, &key, &value, bias, 0.0, false, None, false);
         self.out.apply(&seen.transpose(1, 2).flatten(2, 3)) // [B, N, D]
     }
 }
@@ -195,8 +196,8 @@ struct SelfAttention {
 }
 
 impl SelfAttention {
-    fn apply(&self, x: &Tensor, mask: Option<&Tensor>) -> Tensor {
-        self.attention.among(&self.norm.apply(x), mask)
+    fn apply(&self, x: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        self.attention.among(&self.norm.apply(x), bias)
     }
 }
 
@@ -222,9 +223,9 @@ pub struct Block {
 }
 
 impl Block {
-    /// `[B, N, D]` -> the same; `mask` as in attention.
-    pub fn apply(&self, x: &Tensor, mask: Option<&Tensor>) -> Tensor {
-        let x = x + self.attention.apply(x, mask);
+    /// `[B, N, D]` -> the same; `bias` as in attention.
+    pub fn apply(&self, x: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        let x = x + self.attention.apply(x, bias);
         &x + self.forward.apply(&x)
     }
 }
@@ -244,12 +245,12 @@ pub struct ReadingBlock {
 }
 
 impl ReadingBlock {
-    /// `x [B, N, D]`, `read [B, M, D]` -> `[B, N, D]`.
-    pub fn apply(&self, x: &Tensor, read: &Tensor) -> Tensor {
-        let x = x + self.attention.apply(x, None);
+    /// `x [B, N, D]`, `read [B, M, D]` -> `[B, N, D]`; `among` biases the attention of `x` to itself, `across` that to `read`.
+    pub fn apply(&self, x: &Tensor, read: &Tensor, among: Option<&Tensor>, across: Option<&Tensor>) -> Tensor {
+        let x = x + self.attention.apply(x, among);
         let (asked, read) = (self.norm.apply(&x), self.norm_read.apply(read));
         let (query, key, value) = (self.query.apply(&asked), self.key.apply(&read), self.value.apply(&read));
-        let x = x + self.reading.read([&query, &key, &value]);
+        let x = x + self.reading.read([&query, &key, &value], across);
         &x + self.forward.apply(&x)
     }
 }

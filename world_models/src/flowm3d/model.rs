@@ -75,6 +75,39 @@ struct Tables {
     of_cells: Tensor,
     /// `[P, D]`, the positions of image tokens.
     of_patches: Tensor,
+    sight: Option<Sight>,
+}
+
+/// What attention is biased by, where it begins along lines of sight. Shapes are `[1, heads, from, to]`, `T` all tokens of writing.
+#[derive(Debug)]
+struct Sight {
+    /// `T` to `T`.
+    writing: Tensor,
+    /// Image tokens to image tokens.
+    drawing: Tensor,
+    /// Image tokens to cells in view.
+    reading: Tensor,
+}
+
+impl Sight {
+    fn new(config: &Flowm3dConfig, device: Device) -> Self {
+        let grid = config.window / config.patch;
+        let cells = geometry::sights(config.map_side, &config.in_view(), grid, config.field_of_view);
+        let patches: Vec<[f64; 2]> =
+            (0..grid * grid).map(|patch| [(patch / grid) as f64, (patch % grid) as f64]).collect();
+        let bias = |from: &[[f64; 2]], to: &[[f64; 2]]| {
+            let values = geometry::nearness(from, to, config.heads, config.sight);
+            let shape = [1, config.heads, from.len() as i64, to.len() as i64];
+            Tensor::from_slice(&values).view(shape).to_kind(config.precision.kind()).to_device(device)
+        };
+        let seen = [cells.repeat(config.channels() as usize), patches.clone()].concat();
+        let mut writing = bias(&seen, &seen);
+        if !config.self_motion {
+            // The token of the action is nowhere, and as near to all.
+            writing = writing.constant_pad_nd([0, 1, 0, 1]);
+        }
+        Self { writing, drawing: bias(&patches, &patches), reading: bias(&patches, &cells) }
+    }
 }
 
 impl Tables {
@@ -91,6 +124,7 @@ impl Tables {
             targets: table(&targets),
             of_cells: codes(side).index_select(0, &cells),
             of_patches: codes(config.window / config.patch),
+            sight: (config.sight > 0.0).then(|| Sight::new(config, device)),
             cells,
         }
     }
@@ -228,7 +262,7 @@ impl Flowm3d {
         let (writer, count) = (&self.writer, size[1] * size[2]);
         let patches = writer.patches.apply(&self.patches(&frame.to_kind(kind))) + self.tables.of_patches.to_kind(kind);
         let mut tokens = vec![(cells + &self.tables.of_cells).to_kind(kind).flatten(1, 2), patches];
-        let mut mask = None;
+        let mut bias = self.tables.sight.as_ref().map(|sight| sight.writing.shallow_clone());
         if let Some(embedding) = &writer.action {
             tokens.push(action.matmul(embedding).to_kind(kind).unsqueeze(1));
             // Nothing is told of an action where none was taken.
@@ -236,9 +270,10 @@ impl Flowm3d {
             let untold = action.new_full([size[0], 1], f64::NEG_INFINITY, (kind, action.device()));
             let told = untold.zeros_like().where_self(&taken(action).unsqueeze(1), &untold);
             let told = Tensor::cat(&[told.zeros_like().expand([-1, others], false), told], 1);
-            mask = Some(told.view([size[0], 1, 1, -1]));
+            let told = told.view([size[0], 1, 1, -1]);
+            bias = Some(bias.map_or_else(|| told.shallow_clone(), |bias| bias + &told));
         }
-        let tokens = writer.blocks.iter().fold(Tensor::cat(&tokens, 1), |x, block| block.apply(&x, mask.as_ref()));
+        let tokens = writer.blocks.iter().fold(Tensor::cat(&tokens, 1), |x, block| block.apply(&x, bias.as_ref()));
         let candidate = writer.norm.apply(&tokens.narrow(1, 0, count)).view(size.as_slice()); // [B, V, n, D]
         let gate = writer.gate.apply_to_both(&cells.to_kind(kind), &candidate).sigmoid();
         cells.lerp_tensor(&candidate.to_kind(Kind::Float), &gate.to_kind(Kind::Float))
@@ -259,7 +294,9 @@ impl Flowm3d {
         // Positions are the same in all channels, so that they can be added to the largest.
         let read = (cells.max_dim(1, false).0 + &self.tables.of_cells).to_kind(kind); // [B, n, D]
         let asked = (&reader.token + &self.tables.of_patches).to_kind(kind).expand([cells.size()[0], -1, -1], false);
-        let tokens = reader.blocks.iter().fold(asked, |x, block| block.apply(&x, &read));
+        let sight = self.tables.sight.as_ref();
+        let (among, across) = (sight.map(|sight| &sight.drawing), sight.map(|sight| &sight.reading));
+        let tokens = reader.blocks.iter().fold(asked, |x, block| block.apply(&x, &read, among, across));
         let pixels = reader.pixels.apply(&reader.norm.apply(&tokens)).to_kind(Kind::Float);
         let parts = pixels.view([-1, grid, grid, colours, patch, patch]).permute([0, 3, 1, 4, 2, 5]);
         parts.reshape([-1, colours, grid * patch, grid * patch])

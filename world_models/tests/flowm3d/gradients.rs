@@ -32,7 +32,8 @@ fn going_back_by_hand_is_what_the_tape_does() {
         small(),
         Flowm3dConfig { velocity_channels: false, ..small() },
         Flowm3dConfig { self_motion: false, mixing: Mixing::Faithful, ..small() },
-        Flowm3dConfig { mixing: Mixing::None, ..small() },
+        Flowm3dConfig { mixing: Mixing::None, sight: 1.5, ..small() },
+        Flowm3dConfig { self_motion: false, sight: 0.5, ..small() },
     ];
     for (i, config) in (20..).zip(variants) {
         let (vs, model) = built(&config);
