@@ -48,13 +48,13 @@ flowm)
     SCHEDULE=cosine stage flowm3d walk4 room 3 50 90 2.5e-4 150 $(redraw 0.2)
     ;;
 ablations)
-    # Waits for look3.
-    stage no_vc1 look3 room 4 20 20 5e-4 1294 "${no_vc[@]}"
-    stage no_vc2 no_vc1 room 4 12 24 5e-4 600 "${no_vc[@]}" $(redraw 0.5) $(forced 0.5)
-    SCHEDULE=cosine stage no_vc no_vc2 room 3 50 90 5e-4 500 "${no_vc[@]}" $(redraw 0.2)
     stage no_sme1 - room 8 6 2 1e-3 900 "${no_vc[@]}" "${no_sme[@]}" "${brief[@]}"
     stage no_sme2 no_sme1 room 24 2 1 1e-3 2252 "${no_vc[@]}" "${no_sme[@]}" $(redraw 5) "${brief[@]}"
     stage no_sme3 no_sme2 room 4 20 20 5e-4 700 "${no_sme[@]}"
     SCHEDULE=cosine stage no_sme no_sme3 room 3 50 90 5e-4 200 "${no_sme[@]}" $(redraw 0.2)
+    # By now `flowm` has made look3.
+    stage no_vc1 look3 room 4 20 20 5e-4 1294 "${no_vc[@]}"
+    stage no_vc2 no_vc1 room 4 12 24 5e-4 600 "${no_vc[@]}" $(redraw 0.5) $(forced 0.5)
+    SCHEDULE=cosine stage no_vc no_vc2 room 3 50 90 5e-4 500 "${no_vc[@]}" $(redraw 0.2)
     ;;
 esac
