@@ -226,7 +226,7 @@ fn measure(config: &RunConfig, loaded: &Loaded, loader: &mut ClipLoader, done: u
 pub struct From<'a> {
     /// The run's own checkpoint: go on as if never interrupted.
     pub resume: Option<&'a Checkpoint>,
-    /// Another run's checkpoint: take its weights, begin anew.
+    /// Another run's checkpoint: take its weights, begin anew. Weights that it lacks are those of a new model.
     pub weights: Option<&'a Checkpoint>,
 }
 
@@ -350,7 +350,7 @@ pub fn train_model(
     let mut adam = Adam::new(&loaded.vs, train.adam);
     let mut progress = Progress::default();
     if let Some(checkpoint) = from.weights {
-        checkpoint.load_model(&weights)?;
+        checkpoint.load_model_in_part(&weights)?;
     }
     if let Some(checkpoint) = from.resume {
         checkpoint.load_model(&weights)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Error, Result};
 use envs::dataset::{ColumnSpec, Dataset, Dtype};
 use toml::{Table, Value};
-use world_models::checkpoint::Checkpoint;
+use world_models::checkpoint::{Checkpoint, CheckpointError};
 use world_models::clips::Actions;
 use world_models::libtorch::{CUDA_ADVICE, Device, DeviceError};
 use world_models::registry::WorldModelConfig;
@@ -222,16 +222,25 @@ pub fn set_seed(layered: &mut Layered, args: &TrainArgs) -> Result<()> {
 /// No run, or one of another model, with every field of the model that differs.
 pub fn weights_of(run: &Path, config: &RunConfig, device: Device) -> Result<Checkpoint> {
     let checkpoint = RunDir::at(run).checkpoint()?;
-    if let Err(error) = checkpoint.load_model(&Loaded::fresh(config, device).weights()) {
-        let begun: RunConfig = checkpoint.config()?;
-        let model = differences(&begun, config).into_iter().filter(|difference| difference.field.starts_with("model."));
-        let problem = format!("--start-from {}: its weights do not fit this model: {error}", run.display());
-        let refusal = Usage::worded(problem).field("--start-from").value(run.display().to_string());
-        let given = format!("--start-from {}", run.display());
-        let advice = "give the model the settings of that run";
-        return Err(refusal.given_in(Some(given)).suggest(Some(advice)).differing(model.collect()).into());
+    let fresh = match checkpoint.load_model_in_part(&Loaded::fresh(config, device).weights()) {
+        Ok(fresh) => fresh,
+        Err(error) => return Err(misfit(run, config, &checkpoint, &error)?.into()),
+    };
+    if !fresh.is_empty() {
+        tracing::warn!("--start-from {}: what it lacks begins as new: {}", run.display(), fresh.join(", "));
     }
     Ok(checkpoint)
+}
+
+/// Weights of another model, with every field of it that differs.
+fn misfit(run: &Path, config: &RunConfig, checkpoint: &Checkpoint, error: &CheckpointError) -> Result<Usage> {
+    let begun: RunConfig = checkpoint.config()?;
+    let model = differences(&begun, config).into_iter().filter(|difference| difference.field.starts_with("model."));
+    let problem = format!("--start-from {}: its weights do not fit this model: {error}", run.display());
+    let refusal = Usage::worded(problem).field("--start-from").value(run.display().to_string());
+    let given = format!("--start-from {}", run.display());
+    let advice = "give the model the settings of that run";
+    Ok(refusal.given_in(Some(given)).suggest(Some(advice)).differing(model.collect()))
 }
 
 /// Refuses a dataset whose frames or actions are not what `model` takes; `frames` words the refusal of its frames' shape.

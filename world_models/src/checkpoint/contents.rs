@@ -1,6 +1,6 @@
 //! What the files of a checkpoint may hold, as functions of their bytes: nothing here opens a file or makes a tensor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
@@ -153,6 +153,16 @@ pub struct Place {
     pub begin: u64,
     /// Its size.
     pub bytes: u64,
+}
+
+/// The names of the tensors that a header tells of.
+///
+/// # Errors
+/// If it does not parse.
+pub fn names(header: &[u8]) -> Result<BTreeSet<String>, String> {
+    let Header(tensors) =
+        serde_json::from_slice(header).map_err(|error| format!("its header does not parse: {error}"))?;
+    Ok(tensors.into_keys().collect())
 }
 
 /// The places of the tensors of a file of `file_bytes` bytes with this header, in the order in which they lie. There are

@@ -146,6 +146,20 @@ impl Checkpoint {
         load_into(&self.path.join(MODEL), model)
     }
 
+    /// Copies those weights into `model` that there are, name by name, and gives the names of the others, which stay as they are.
+    ///
+    /// # Errors
+    /// Naming the first tensor that is left over, of another shape, or not finite.
+    pub fn load_model_in_part(&self, model: &Named) -> Result<Vec<String>, CheckpointError> {
+        let path = self.path.join(MODEL);
+        let (_, header, _) = open(&path)?;
+        let there =
+            contents::names(&header).map_err(|reason| CheckpointError::Content { path: path.clone(), reason })?;
+        let known = model.iter().filter(|(name, _)| there.contains(*name));
+        load_into(&path, &known.map(|(name, weight)| (name.clone(), weight.shallow_clone())).collect())?;
+        Ok(model.keys().filter(|name| !there.contains(*name)).cloned().collect())
+    }
+
     /// Copies the moments into `optimizer`, name by name.
     ///
     /// # Errors
@@ -163,6 +177,19 @@ fn not_a_link(root: &Path, file: &str, place: &Path) -> Result<(), CheckpointErr
     Err(CheckpointError::Content { path: place.to_owned(), reason: "reached through a link".to_owned() })
 }
 
+/// A tensor file, its header and its size in bytes.
+fn open(path: &Path) -> Result<(File, Vec<u8>, u64), CheckpointError> {
+    let mut file = untrusted::open(path).at("open", path)?;
+    let file_bytes = file.metadata().at("read", path)?.len();
+    let mut prefix = [0; 8];
+    file.read_exact(&mut prefix).at("read", path)?;
+    let bytes = contents::header_bytes(prefix, file_bytes)
+        .map_err(|reason| CheckpointError::Content { path: path.to_owned(), reason })?;
+    let mut header = vec![0; bytes as usize];
+    file.read_exact(&mut header).at("read", path)?;
+    Ok((file, header, file_bytes))
+}
+
 /// Reads the header, checks it, then reads tensor by tensor: there is never more in memory than the largest of them.
 fn load_into(path: &Path, tensors: &Named) -> Result<(), CheckpointError> {
     let broken = |reason: String| CheckpointError::Content { path: path.to_owned(), reason };
@@ -170,12 +197,7 @@ fn load_into(path: &Path, tensors: &Named) -> Result<(), CheckpointError> {
         let path = path.to_owned();
         CheckpointError::Mismatch { path, name, found, expected }
     };
-    let mut file = untrusted::open(path).at("open", path)?;
-    let file_bytes = file.metadata().at("read", path)?.len();
-    let mut prefix = [0; 8];
-    file.read_exact(&mut prefix).at("read", path)?;
-    let mut header = vec![0; contents::header_bytes(prefix, file_bytes).map_err(broken)? as usize];
-    file.read_exact(&mut header).at("read", path)?;
+    let (mut file, header, file_bytes) = open(path)?;
     let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
     let places = contents::places(&header, file_bytes, &shapes).map_err(|refusal| match refusal {
         Refusal::File(reason) => broken(reason),

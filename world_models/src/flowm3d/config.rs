@@ -19,6 +19,9 @@ pub enum Mixing {
     Faithful,
     /// As it was evidently meant: every feature of every channel stays as it is.
     Corrected,
+    /// Ours: what moves turns round before what rests, where a gate says that what rests in the cell ahead is a wall. It is the same for
+    /// every velocity, so turns and motions change nothing about it, and what is out of view turns round as well.
+    Reflecting,
 }
 
 /// FloWM 3D: a recurrent transformer over an egocentric map (Lillemark et al. 2026, the model of 3D Dynamic Blockworld;
@@ -148,7 +151,11 @@ impl Flowm3dConfig {
         let encoder = linear(pixels, d) + self.encoder_depth * encoder_block + norm + linear(2 * d, d);
         let decoder_block = 4 * norm + 2 * attention + 3 * linear(d, d) + forward;
         let decoder = d + self.decoder_depth * decoder_block + norm + linear(d, pixels);
-        let mixing = if self.mixing == Mixing::None { 0 } else { 9 * d * v * v };
+        let mixing = match self.mixing {
+            Mixing::None => 0,
+            Mixing::Faithful | Mixing::Corrected => 9 * d * v * v,
+            Mixing::Reflecting => (d + 1) * i64::from(self.velocity_channels),
+        };
         let action = if self.self_motion { 0 } else { ACTIONS * d };
         (encoder + decoder + mixing + action) as u64
     }

@@ -1,6 +1,8 @@
-//! The mixing of velocity channels: a 3x3 convolution on the torus that each feature does on its own, over all its channels.
+//! The mixing of velocity channels. Equivariance to flow ends at a wall, where a block turns round: there its content has to change to
+//! another channel.
 //!
-//! Equivariance to flow ends at a wall, where a block turns round: there its content has to change to another channel.
+//! As published it is a 3x3 convolution on the torus that each feature does on its own, over all its channels. Being linear, and the same
+//! everywhere, it cannot know where walls are. [`reflect`] can: it looks at what rests in the cell ahead.
 //!
 //! [`convolve`] is the convolution in tensor operations. On a CPU, libtorch takes longer over it than over all attention of a small
 //! model, most of it to put features last again. [`Mixer`] leaves them where they are, and takes the motion that comes before it
@@ -10,16 +12,76 @@
 #![expect(clippy::inline_always, reason = "a body is compiled for a processor's features only where it is inlined")]
 
 use rayon::prelude::*;
-use tch::Tensor;
+use tch::{Tensor, nn};
 
 use super::config::Mixing;
+use super::geometry::VELOCITIES;
+use super::layers::Maker;
 use crate::raw::{Element, for_every_cpu, slice, slice_mut};
 
-/// The weight that training begins with, `[D V, V, 3, 3]`: output channel `d V + v`, input channel `v` of the same feature.
-pub fn initial(mixing: Mixing, features: i64, channels: i64) -> Option<Vec<f32>> {
+/// The weights of one way to mix.
+#[derive(Debug)]
+pub enum Mix {
+    /// `[D V, V, 3, 3]`, a group for each feature; input and output channel `d V + v` is feature `d` of velocity `v`.
+    Convolution(Tensor),
+    /// Whether what rests in a cell is a wall: weight `[1, D]` and bias `[1]`.
+    Reflection([Tensor; 2]),
+}
+
+impl Mix {
+    /// The weights that training begins with; nothing is there to be mixed without velocities, and nothing to reflect.
+    pub fn new(path: &nn::Path<'_>, mixing: Mixing, features: i64, channels: i64, maker: &mut Maker) -> Option<Self> {
+        /// Nothing is a wall to begin with, or hardly.
+        const OPEN: f32 = -5.0;
+        if mixing == Mixing::Reflecting {
+            let path = path / "reflection";
+            let mut gate = |name, shape: &[i64], value| maker.constant(&path, name, shape, value);
+            let gate =
+                (channels > 1).then(|| [gate("weight", &[1, features], 0.0), gate("bias", &[1], OPEN / STEEP as f32)]);
+            return gate.map(Self::Reflection);
+        }
+        let shape = [features * channels, channels, 3, 3];
+        let values = initial(mixing, features, channels)?;
+        Some(Self::Convolution(maker.values(&(path / "v_channel_mixing"), "weight", &shape, &values)))
+    }
+
+    pub fn weights(&self) -> &[Tensor] {
+        match self {
+            Self::Convolution(weight) => std::slice::from_ref(weight),
+            Self::Reflection(gate) => gate,
+        }
+    }
+
+    /// `[B, V, S, S, D]` -> the same, in tensor operations.
+    pub fn apply(&self, map: &Tensor) -> Tensor {
+        match self {
+            Self::Convolution(weight) => convolve(map, weight),
+            Self::Reflection(gate) => reflect(map, gate),
+        }
+    }
+}
+
+/// The gate's logit is so many times a linear map: few weights have to grow far, and an optimiser's step is as long for all.
+const STEEP: f64 = 16.0;
+
+/// `[B, V, S, S, D]` -> the same. Where a wall is ahead, opposite channels change places: what has come as far as it can goes back from
+/// there, and what would come out of the wall goes back into it. Nothing grows.
+fn reflect(map: &Tensor, [weight, bias]: &[Tensor; 2]) -> Tensor {
+    let (rest, moving) = (map.narrow(1, 0, 1), map.slice(1, 1, None, 1));
+    let wall = rest.squeeze_dim(1).linear(weight, Some(bias)) * STEEP; // [B, S, S, 1]
+    let wall = wall.sigmoid();
+    let ahead: Vec<Tensor> = VELOCITIES[1..].iter().map(|[right, down]| wall.roll([-down, -right], [1, 2])).collect();
+    let free = 1.0 - Tensor::stack(&ahead, 1); // [B, V - 1, S, S, 1]
+    let opposite = |x: &Tensor| x.roll([2i64], [1i64]);
+    let turned = 1.0 - &free * opposite(&free);
+    Tensor::cat(&[rest, moving.lerp_tensor(&opposite(&moving), &turned)], 1)
+}
+
+/// The weight of the convolution that training begins with, `[D V, V, 3, 3]`.
+fn initial(mixing: Mixing, features: i64, channels: i64) -> Option<Vec<f32>> {
     const CENTRE: i64 = 4;
     let kept = match mixing {
-        Mixing::None => return None,
+        Mixing::None | Mixing::Reflecting => return None,
         // A Dirac kernel of one group keeps as many outputs as it has inputs: those of the first feature.
         Mixing::Faithful => channels,
         Mixing::Corrected => features * channels,

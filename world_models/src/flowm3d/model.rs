@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor, nn};
 use super::config::Flowm3dConfig;
 use super::geometry::{self, ACTIONS, MOTIONS, STILL};
 use super::layers::{Block, Linear, Maker, Norm, ReadingBlock};
-use super::mixing::{self, Mixer};
+use super::mixing::{Mix, Mixer};
 use super::unroll;
 use crate::belief::{Belief, Clip, WorldModel};
 use crate::by_hand::inject;
@@ -30,8 +30,7 @@ pub mod part {
 #[derive(Debug)]
 pub struct Flowm3d {
     pub(super) config: Flowm3dConfig,
-    /// `[D V, V, 3, 3]`, a group for each feature; input and output channel `d V + v` is feature `d` of velocity `v`.
-    pub(super) mixing: Option<Tensor>,
+    mixing: Option<Mix>,
     writer: Writer,
     reader: Reader,
     tables: Tables,
@@ -165,9 +164,7 @@ impl Flowm3d {
             weights: Vec::new(),
         };
         reader.weights = maker.made();
-        let v = config.channels();
-        let mixing = mixing::initial(config.mixing, d, v)
-            .map(|values| maker.values(&(path / "v_channel_mixing"), "weight", &[d * v, v, 3, 3], &values));
+        let mixing = Mix::new(path, config.mixing, d, config.channels(), &mut maker);
         Self { config: config.clone(), mixing, writer, reader, tables: Tables::new(config, path.device()) }
     }
 
@@ -202,9 +199,7 @@ impl Flowm3d {
     pub fn before_looking(&self, belief: &Belief, action: &Tensor) -> Tensor {
         let map = belief.part(part::MAP);
         match &self.mixing {
-            Some(weight) if map.requires_grad() || builds_graphs(weight) => {
-                mixing::convolve(&self.moved(map, action), weight)
-            }
+            Some(mix) if map.requires_grad() || builds_graphs(&mix.weights()[0]) => mix.apply(&self.moved(map, action)),
             _ => self.advanced(map, action),
         }
     }
@@ -213,25 +208,29 @@ impl Flowm3d {
     pub(super) fn advanced(&self, map: &Tensor, action: &Tensor) -> Tensor {
         match &self.mixing {
             None => self.moved(map, action),
-            Some(weight) if map.device() == Device::Cpu => {
+            Some(Mix::Convolution(weight)) if map.device() == Device::Cpu => {
                 self.mixer(weight).moved_and_mixed(map, &self.places(action))
             }
-            Some(weight) => tch::no_grad(|| mixing::convolve(&self.moved(map, action), weight)),
+            Some(mix) => tch::no_grad(|| mix.apply(&self.moved(map, action))),
         }
     }
 
-    /// The way back through [`Self::advanced`]: of the gradient of what came of it, that of `map`, and that of the mixing's weight.
-    pub(super) fn advanced_back(&self, map: &Tensor, action: &Tensor, gradient: &Tensor) -> (Tensor, Option<Tensor>) {
+    /// The way back through [`Self::advanced`]: of the gradient of what came of it, that of `map`, and those of the mixing's weights.
+    pub(super) fn advanced_back(&self, map: &Tensor, action: &Tensor, gradient: &Tensor) -> (Tensor, Vec<Tensor>) {
         let moved_back = |gradient| Self::rearranged(gradient, &self.tables.targets, &self.motions(action));
-        let Some(weight) = &self.mixing else { return (moved_back(gradient), None) };
-        if map.device() == Device::Cpu {
-            let (mixer, places, gradient) = (self.mixer(weight), self.places(action), gradient.contiguous());
-            return (mixer.back(&gradient, &places), Some(mixer.weight_gradient(map, &gradient, &places)));
-        }
+        let mix = match &self.mixing {
+            None => return (moved_back(gradient), Vec::new()),
+            Some(Mix::Convolution(weight)) if map.device() == Device::Cpu => {
+                let (mixer, places, gradient) = (self.mixer(weight), self.places(action), gradient.contiguous());
+                return (mixer.back(&gradient, &places), vec![mixer.weight_gradient(map, &gradient, &places)]);
+            }
+            Some(mix) => mix,
+        };
         let moved = self.moved(map, action).set_requires_grad(true);
-        let mixed = mixing::convolve(&moved, weight);
-        let found = Tensor::run_backward(&[inject(&mixed, gradient)], &[&moved, weight], false, false);
-        (moved_back(&found[0]), Some(found[1].shallow_clone()))
+        let inputs: Vec<&Tensor> = std::iter::once(&moved).chain(mix.weights()).collect();
+        let mut found = Tensor::run_backward(&[inject(&mix.apply(&moved), gradient)], &inputs, false, false);
+        let before = moved_back(&found.remove(0));
+        (before, found)
     }
 
     fn mixer<'a>(&self, weight: &'a Tensor) -> Mixer<'a> {
@@ -305,6 +304,11 @@ impl Flowm3d {
     /// The weights that writing uses.
     pub(super) fn writing_weights(&self) -> &[Tensor] {
         &self.writer.weights
+    }
+
+    /// The weights that mixing uses.
+    pub(super) fn mixing_weights(&self) -> &[Tensor] {
+        self.mixing.as_ref().map_or(&[], Mix::weights)
     }
 
     /// The weights that drawing uses.

@@ -79,7 +79,7 @@ impl Pass<'_> {
     /// Of writing, drawing, mixing, in this order.
     fn weights(&self) -> Vec<&Tensor> {
         let model = self.model;
-        model.writing_weights().iter().chain(model.drawing_weights()).chain(&model.mixing).collect()
+        model.writing_weights().iter().chain(model.drawing_weights()).chain(model.mixing_weights()).collect()
     }
 
     /// Step `t`, from the map on that is before looking.
@@ -132,8 +132,8 @@ impl Pass<'_> {
         let around = after.unwrap_or_else(|| map.zeros_like());
         let mixed = model.with_seen(&around, &cells);
         let (before, mixing) = model.advanced_back(map, &self.clip.action(t), &mixed);
-        if let Some(mixing) = mixing {
-            add(writing.len() + drawing.len(), &mixing);
+        for (place, gradient) in (writing.len() + drawing.len()..).zip(&mixing) {
+            add(place, gradient);
         }
         before
     }

@@ -34,6 +34,7 @@ fn going_back_by_hand_is_what_the_tape_does() {
         Flowm3dConfig { self_motion: false, mixing: Mixing::Faithful, ..small() },
         Flowm3dConfig { mixing: Mixing::None, sight: 1.5, ..small() },
         Flowm3dConfig { self_motion: false, sight: 0.5, ..small() },
+        Flowm3dConfig { mixing: Mixing::Reflecting, ..small() },
     ];
     for (i, config) in (20..).zip(variants) {
         let (vs, model) = built(&config);

@@ -2,7 +2,8 @@
 
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
-use world_models::flowm3d::Flowm3dConfig;
+use world_models::belief::Belief;
+use world_models::flowm3d::{Flowm3dConfig, Mixing, part};
 
 use crate::support::{built, random, small, told};
 
@@ -121,5 +122,53 @@ fn what_is_told_of_no_action_is_that_none_was_taken() {
     for choice in [3, 4] {
         let taken = told(&Tensor::full([2], choice, (Kind::Int64, Device::Cpu)));
         assert_eq!(model.moved(&map, &nothing), model.moved(&map, &taken));
+    }
+}
+
+/// A room of `ROOM x ROOM` cells that has walls around it, which the agent stays within.
+const ROOM: i64 = 4;
+
+/// Feature 0 of what rests is one where a wall is, feature 1 of a block's channel where a block is.
+fn walls_and_block(world: &World, side: i64, velocities: &[[i64; 2]]) -> Tensor {
+    let map = Tensor::zeros([1, velocities.len() as i64, side, side, 8], (Kind::Float, Device::Cpu));
+    let ring = (-1..=ROOM).flat_map(|i| [[i, -1], [i, ROOM], [-1, i], [ROOM, i]]);
+    for cell in ring {
+        let [_, row, column] = World { block: cell, velocity: [0, 0], ..*world }.place(side, velocities);
+        let _ = map.get(0).get(0).get(row).get(column).get(0).fill_(1.0);
+    }
+    let [channel, row, column] = world.place(side, velocities);
+    let _ = map.get(0).get(channel).get(row).get(column).get(1).fill_(1.0);
+    map
+}
+
+#[test]
+fn a_block_turns_round_before_a_wall_wherever_the_agent_looks() {
+    let config = Flowm3dConfig { map_side: 13, mixing: Mixing::Reflecting, ..small() };
+    let (vs, model) = built(&config);
+    let weights = vs.variables();
+    tch::no_grad(|| {
+        let _ = weights["reflection.weight"].fill_(0.0).narrow(1, 0, 1).fill_(4.0);
+        let _ = weights["reflection.bias"].shallow_clone().fill_(-2.0);
+    });
+    let velocities = config.velocities();
+    let mut rng = random(5);
+    for velocity in &velocities[1..] {
+        let mut world = World { agent: [1, 2], heading: 0, block: [2, 1], velocity: *velocity };
+        let mut map = walls_and_block(&world, 13, velocities);
+        for step in 0..60 {
+            let wanted = rng.random_range(0..5);
+            let ahead: [i64; 2] = std::array::from_fn(|i| world.agent[i] + world.axes()[0][i]);
+            let blocked = ahead.iter().any(|at| !(0..ROOM).contains(at));
+            let action = if wanted == 2 && blocked { 4 } else { wanted };
+            world.step(action);
+            let on: [i64; 2] = std::array::from_fn(|i| world.block[i] + world.velocity[i]);
+            if on.iter().any(|at| !(0..ROOM).contains(at)) {
+                world.velocity = world.velocity.map(|v| -v);
+            }
+            let belief = Belief::new([(part::MAP, map)]);
+            map = tch::no_grad(|| model.before_looking(&belief, &told(&Tensor::from_slice(&[action]))));
+            let error = (&map - walls_and_block(&world, 13, velocities)).abs().max().double_value(&[]);
+            assert!(error < 1e-5, "step {step}, action {action}: {error}");
+        }
     }
 }
