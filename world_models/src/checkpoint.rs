@@ -342,6 +342,20 @@ mod tests {
     }
 
     #[test]
+    fn a_model_with_more_than_was_saved_takes_what_there_is_and_names_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::open(&saved(dir.path(), 3, &[1.0, 2.5])).unwrap();
+        let mut into = named(&[0.0, 0.0]);
+        into.insert("more".to_owned(), Tensor::from_slice(&[7.0f32]));
+        assert_eq!(checkpoint.load_model_in_part(&into).unwrap(), ["more"]);
+        assert_eq!(into["w"], Tensor::from_slice(&[1.0f32, 2.5]));
+        assert_eq!(into["more"], Tensor::from_slice(&[7.0f32]));
+        let fewer = into.into_iter().filter(|(name, _)| name == "more").collect();
+        let message = checkpoint.load_model_in_part(&fewer).unwrap_err().to_string();
+        assert!(message.contains("`w`"), "{message}");
+    }
+
+    #[test]
     fn only_the_newest_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         for update in [1, 2, 3] {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use simulators::rng::Seed;
 use tch::{Device, nn};
 use world_models::flowm::{Cell, FlowmConfig};
-use world_models::flowm3d::Flowm3dConfig;
+use world_models::flowm3d::{Flowm3dConfig, Mixing};
 use world_models::linear_rnn::LinearRnnConfig;
 use world_models::registry::WorldModelConfig;
 
@@ -51,6 +51,20 @@ fn flowm3d_has_the_names_and_the_size_of_the_published_checkpoints() {
     // The released checkpoint of 154.3 MB is these and two moments of each.
     assert_eq!(numbers, 12_830_976);
     insta::assert_debug_snapshot!(schema);
+}
+
+#[test]
+fn what_flowm3d_has_beyond_the_published_model_is_counted() {
+    for velocity_channels in [true, false] {
+        let config = Flowm3dConfig {
+            mixing: Mixing::Reflecting,
+            velocity_embedding: true,
+            velocity_channels,
+            ..Flowm3dConfig::default()
+        };
+        let config = WorldModelConfig::Flowm3d(config);
+        assert_eq!(schema(&config).1 as u64, config.parameters());
+    }
 }
 
 #[test]

@@ -49,6 +49,9 @@ pub struct Flowm3dConfig {
     pub mlp_ratio: i64,
     /// Whether the map has a channel for each velocity of a block, and one for what rests; `false` is the ablation "no VC".
     pub velocity_channels: bool,
+    /// Whether tokens of the map say which velocity they have, as the agent sees it (false, as published; an option of the published code).
+    /// With it a model can keep what rests and what moves apart before it has seen them twice.
+    pub velocity_embedding: bool,
     /// Whether the map moves against the agent; `false` is the ablation "no SME", which is told the action as a token.
     pub self_motion: bool,
     /// The mixing of velocity channels (faithful).
@@ -58,6 +61,12 @@ pub struct Flowm3dConfig {
     /// How much less two tokens look at each other for each patch that lies in the picture between where they are seen (0, as
     /// published), whatever else they have in common: so attention begins along lines of sight, rather than having to find them.
     pub sight: f64,
+    /// Whether what is predicted is written into the map like what is seen (true, as published). A prediction holds nothing that the map
+    /// does not; where it is not written, the map only moves on, and remembers as well after a hundred steps as after one.
+    pub feedback: bool,
+    /// How many of the frames that a clip predicts training draws, others each time, and as many of those seen that it draws again
+    /// (0: all). Fewer only without feedback: what is not written is of no use to later frames, and drawing is most of the work.
+    pub draws: i64,
     /// With which probability a step of training writes the true frame in place of the predicted one (0.125).
     pub teacher_forcing: f64,
     /// How much it counts in training to draw each frame that is seen from the map it was just written into, beside the
@@ -83,10 +92,13 @@ impl Default for Flowm3dConfig {
             decoder_depth: 6,
             mlp_ratio: 4,
             velocity_channels: true,
+            velocity_embedding: false,
             self_motion: true,
             mixing: Mixing::Faithful,
             field_of_view: 60.0,
             sight: 0.0,
+            feedback: true,
+            draws: 0,
             teacher_forcing: 0.125,
             reconstruction: 0.0,
             precision: Precision::F32,
@@ -157,7 +169,8 @@ impl Flowm3dConfig {
             Mixing::Reflecting => (d + 1) * i64::from(self.velocity_channels),
         };
         let action = if self.self_motion { 0 } else { ACTIONS * d };
-        (encoder + decoder + mixing + action) as u64
+        let velocities = if self.velocity_embedding && v > 1 { v * d } else { 0 };
+        (encoder + decoder + mixing + action + velocities) as u64
     }
 
     /// The largest `sight`: none where there are too many tokens to hold a number for each head and each two of them. Other fields may
@@ -198,6 +211,8 @@ impl Flowm3dConfig {
             Limit::whole("mlp_ratio", self.mlp_ratio.into(), 1..=8),
             Limit::real("field_of_view", self.field_of_view, (Bound::Excluded(0.0), Bound::Included(180.0))),
             Limit::real("sight", self.sight, 0.0..=self.steepest_sight()).because("0 where biases would not fit"),
+            Limit::whole("draws", self.draws.into(), 0..=if self.feedback { 0 } else { 10_000 })
+                .because("0 with feedback, which writes what it draws"),
             Limit::real("teacher_forcing", self.teacher_forcing, 0.0..=1.0),
             Limit::real("reconstruction", self.reconstruction, 0.0..=100.0),
         ]
@@ -220,6 +235,14 @@ fn divisor(whole: i64, most: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_drawn() {
+        let some = Flowm3dConfig { draws: 4, ..Default::default() };
+        let refused = some.validate().unwrap_err().to_string();
+        assert!(refused.starts_with("`draws` is 4, allowed: 0"), "{refused}");
+        Flowm3dConfig { feedback: false, ..some }.validate().unwrap();
+    }
 
     #[test]
     fn lines_of_sight_are_refused_where_their_biases_would_not_fit() {

@@ -32,7 +32,7 @@ impl Mix {
     /// The weights that training begins with; nothing is there to be mixed without velocities, and nothing to reflect.
     pub fn new(path: &nn::Path<'_>, mixing: Mixing, features: i64, channels: i64, maker: &mut Maker) -> Option<Self> {
         /// Nothing is a wall to begin with, or hardly.
-        const OPEN: f32 = -5.0;
+        const OPEN: f32 = -4.0;
         if mixing == Mixing::Reflecting {
             let path = path / "reflection";
             let mut gate = |name, shape: &[i64], value| maker.constant(&path, name, shape, value);
@@ -62,7 +62,7 @@ impl Mix {
 }
 
 /// The gate's logit is so many times a linear map: few weights have to grow far, and an optimiser's step is as long for all.
-const STEEP: f64 = 16.0;
+const STEEP: f64 = 32.0;
 
 /// `[B, V, S, S, D]` -> the same. Where a wall is ahead, opposite channels change places: what has come as far as it can goes back from
 /// there, and what would come out of the wall goes back into it. Nothing grows.

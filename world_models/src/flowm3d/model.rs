@@ -45,6 +45,8 @@ struct Writer {
     gate: Linear,
     /// `[5, D]`, where the map is not moved by the action.
     action: Option<Tensor>,
+    /// `[V, D]`, where tokens say which velocity they have.
+    velocities: Option<Tensor>,
     weights: Vec<Tensor>,
 }
 
@@ -150,6 +152,8 @@ impl Flowm3d {
             gate: maker.linear(&(&writing / "update_gate" / 0), 2 * d, d),
             action: (!config.self_motion)
                 .then(|| maker.normal(&(path / "action_embedding"), "weight", &[ACTIONS, d], 1.0)),
+            velocities: (config.velocity_embedding && config.velocity_channels)
+                .then(|| maker.constant(&(path / "velocity_embedding"), "weight", &[config.channels(), d], 0.0)),
             weights: Vec::new(),
         };
         writer.weights = maker.made();
@@ -260,7 +264,11 @@ impl Flowm3d {
         let (size, kind) = (cells.size(), self.config.precision.kind());
         let (writer, count) = (&self.writer, size[1] * size[2]);
         let patches = writer.patches.apply(&self.patches(&frame.to_kind(kind))) + self.tables.of_patches.to_kind(kind);
-        let mut tokens = vec![(cells + &self.tables.of_cells).to_kind(kind).flatten(1, 2), patches];
+        let mut placed = cells + &self.tables.of_cells;
+        if let Some(embedding) = &writer.velocities {
+            placed += embedding.unsqueeze(1);
+        }
+        let mut tokens = vec![placed.to_kind(kind).flatten(1, 2), patches];
         let mut bias = self.tables.sight.as_ref().map(|sight| sight.writing.shallow_clone());
         if let Some(embedding) = &writer.action {
             tokens.push(action.matmul(embedding).to_kind(kind).unsqueeze(1));
@@ -349,6 +357,9 @@ impl WorldModel for Flowm3d {
         let map = self.before_looking(belief, action);
         let cells = self.seen(&map);
         let frame = self.drawn(&cells);
+        if !self.config.feedback {
+            return Self::believed(map, frame);
+        }
         let cells = self.written(&cells, &frame, action);
         Self::believed(self.with_seen(&map, &cells), frame)
     }
@@ -359,11 +370,11 @@ impl WorldModel for Flowm3d {
 
     /// Of the model as it is asked: every prediction is written as it is.
     fn loss(&self, clip: &Clip) -> Tensor {
-        unroll::loss(self, clip, &vec![false; clip.steps() as usize])
+        unroll::loss(self, clip, &unroll::alone(clip))
     }
 
     /// As published, a predicted step now and then writes the true frame, in all clips of the batch.
     fn training_loss(&self, clip: &Clip, rng: &mut Rng) -> Tensor {
-        unroll::loss(self, clip, &unroll::forced(self.config.teacher_forcing, clip, rng))
+        unroll::loss(self, clip, &unroll::by_chance(&self.config, clip, rng))
     }
 }

@@ -6,27 +6,53 @@
 //! where `recompute` is set, made again from the map before it.
 
 use rand::RngExt;
+use rand::seq::index::sample;
 use simulators::rng::Rng;
 use tch::{Kind, Tensor};
 
+use super::config::Flowm3dConfig;
 use super::model::Flowm3d;
 use crate::belief::{Clip, WorldModel};
 use crate::by_hand::{carry, inject};
 
-/// Which steps of a clip write the true frame in place of the predicted one: one draw for each predicted step.
-pub fn forced(probability: f64, clip: &Clip, rng: &mut Rng) -> Vec<bool> {
-    (0..clip.steps()).map(|t| t >= clip.context && rng.random_bool(probability)).collect()
+/// What is done in one step of a clip, beside writing what is seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// Whether the true frame is written in place of the predicted one.
+    forced: bool,
+    /// Whether its frame is drawn, if it is one to predict, or one to draw again.
+    draws: bool,
+}
+
+/// As the model is asked: everything is drawn, and nothing is forced.
+pub fn alone(clip: &Clip) -> Vec<Turn> {
+    vec![Turn { forced: false, draws: true }; clip.steps() as usize]
+}
+
+/// As it is trained: a toss for each predicted step says whether it is forced, and `draws` of them are drawn, and of those seen.
+pub fn by_chance(config: &Flowm3dConfig, clip: &Clip, rng: &mut Rng) -> Vec<Turn> {
+    let mut turns = alone(clip);
+    let (seen, predicted) = turns.split_at_mut(clip.context as usize);
+    predicted.iter_mut().for_each(|turn| turn.forced = rng.random_bool(config.teacher_forcing));
+    for turns in [seen, predicted] {
+        let draws = config.draws as usize;
+        if (1..turns.len()).contains(&draws) {
+            turns.iter_mut().for_each(|turn| turn.draws = false);
+            sample(rng, turns.len(), draws).iter().for_each(|at| turns[at].draws = true);
+        }
+    }
+    turns
 }
 
 /// Mean squared error of the predicted frames (of the paper, and its code), and `reconstruction` times that of the seen frames as
 /// they are drawn once they are written; its `backward` gives the gradients of all weights, which were computed on the way.
-/// `forced` says of each step whether the true frame is written.
+/// `turns` says what is done in each step.
 ///
 /// # Panics
 /// If the clip does not fit the configuration, or has no frame to see or none to predict.
-pub fn loss(model: &Flowm3d, clip: &Clip, forced: &[bool]) -> Tensor {
+pub fn loss(model: &Flowm3d, clip: &Clip, turns: &[Turn]) -> Tensor {
     assert!(clip.context >= 1 && clip.steps() > clip.context, "a clip has frames to see and frames to predict");
-    let pass = Pass { model, clip, forced };
+    let pass = Pass { model, clip, turns };
     let mut maps = vec![model.start(clip.batch()).part(super::part::MAP).shallow_clone()];
     let mut looks = Vec::new();
     let mut total = Tensor::zeros([], (Kind::Float, clip.frames.device()));
@@ -36,9 +62,10 @@ pub fn loss(model: &Flowm3d, clip: &Clip, forced: &[bool]) -> Tensor {
         if let Some(loss) = &look.loss {
             total += loss.detach();
         }
-        if let Some(written) = &look.written {
-            maps.push(model.with_seen(&mixed, &written.detach()));
-        }
+        maps.push(match &look.written {
+            Some(written) => model.with_seen(&mixed, &written.detach()),
+            None => mixed,
+        });
         if !model.config.recompute {
             looks.push(look);
         }
@@ -58,7 +85,7 @@ pub fn loss(model: &Flowm3d, clip: &Clip, forced: &[bool]) -> Tensor {
 struct Pass<'a> {
     model: &'a Flowm3d,
     clip: &'a Clip,
-    forced: &'a [bool],
+    turns: &'a [Turn],
 }
 
 /// What happens in view in one step, with the graph of its way back.
@@ -67,7 +94,7 @@ struct Look {
     cells: Tensor,
     /// This step's share of the loss: of what is predicted, or of what is drawn again.
     loss: Option<Tensor>,
-    /// What is in view then, if that is ever asked for.
+    /// What is in view then, if something is written and ever asked for.
     written: Option<Tensor>,
 }
 
@@ -82,21 +109,26 @@ impl Pass<'_> {
         model.writing_weights().iter().chain(model.drawing_weights()).chain(model.mixing_weights()).collect()
     }
 
+    /// How many frames are drawn, of those that are seen or of those that are predicted.
+    fn drawings(&self, seen: bool) -> usize {
+        let (before, after) = self.turns.split_at(self.clip.context as usize);
+        if seen { before } else { after }.iter().filter(|turn| turn.draws).count()
+    }
+
     /// Step `t`, from the map on that is before looking.
     fn look(&self, mixed: &Tensor, t: i64) -> Look {
         let (model, clip, frame) = (self.model, self.clip, self.clip.frame(t));
         let cells = leaf(&model.seen(mixed));
-        let drawn = (t >= clip.context).then(|| model.drawn(&cells));
-        let share = |drawn: &Tensor, of: i64| drawn.mse_loss(&frame, tch::Reduction::Mean) / of as f64;
-        let predicted = drawn.as_ref().map(|drawn| share(drawn, clip.steps() - clip.context));
-        // What is predicted last is never written.
-        let written = (t + 1 < clip.steps()).then(|| {
-            let shown = drawn.as_ref().filter(|_| !self.forced[t as usize]).unwrap_or(&frame);
-            model.written(&cells, shown, &clip.action(t))
-        });
+        let (Turn { forced, draws }, seen) = (self.turns[t as usize], t < clip.context);
+        let drawn = (draws && !seen).then(|| model.drawn(&cells));
+        let shown = if forced { &frame } else { drawn.as_ref().unwrap_or(&frame) };
+        // What is predicted last is never asked for.
+        let writes = t + 1 < clip.steps() && (seen || forced || model.config.feedback);
+        let written = writes.then(|| model.written(&cells, shown, &clip.action(t)));
         let weight = model.config.reconstruction;
-        let redrawn = || written.as_ref().filter(|_| weight > 0.0).map(|written| model.drawn(written));
-        let loss = predicted.or_else(|| redrawn().map(|redrawn| share(&redrawn, clip.context) * weight));
+        let share = |drawn: &Tensor| drawn.mse_loss(&frame, tch::Reduction::Mean) / self.drawings(seen) as f64;
+        let redrawn = written.as_ref().filter(|_| draws && seen && weight > 0.0).map(|written| model.drawn(written));
+        let loss = drawn.map(|drawn| share(&drawn)).or_else(|| redrawn.map(|redrawn| share(&redrawn) * weight));
         Look { cells, loss, written }
     }
 
@@ -108,7 +140,8 @@ impl Pass<'_> {
             look.written.as_ref().zip(after.as_ref()).map(|(written, after)| inject(written, &model.seen(after)));
         let (writes, draws) = (injected.is_some(), look.loss.is_some());
         let root = [look.loss.as_ref().map(Tensor::shallow_clone), injected].into_iter().flatten().reduce(|a, b| a + b);
-        let root = root.expect("a step writes or predicts");
+        let around = after.unwrap_or_else(|| map.zeros_like());
+        let Some(root) = root else { return self.moved_back(&around, map, t, gradients) };
         let (writing, drawing) = (model.writing_weights(), model.drawing_weights());
         let mut inputs = vec![&look.cells];
         let mut places = Vec::new();
@@ -122,18 +155,20 @@ impl Pass<'_> {
         }
         let mut found = Tensor::run_backward(&[root], &inputs, false, false).into_iter();
         let cells = found.next().expect("a gradient for each input");
-        let mut add = |place: usize, gradient: &Tensor| {
-            let _ = gradients[place].g_add_(gradient);
-        };
         for (place, gradient) in places.into_iter().zip(found) {
-            add(place, &gradient);
+            let _ = gradients[place].g_add_(&gradient);
         }
-        // Out of view, the map was not changed.
-        let around = after.unwrap_or_else(|| map.zeros_like());
-        let mixed = model.with_seen(&around, &cells);
-        let (before, mixing) = model.advanced_back(map, &self.clip.action(t), &mixed);
-        for (place, gradient) in (writing.len() + drawing.len()..).zip(&mixing) {
-            add(place, gradient);
+        // Out of view, the map was not changed; in view neither, where nothing was written.
+        let cells = if writes { cells } else { cells + model.seen(&around) };
+        self.moved_back(&model.with_seen(&around, &cells), map, t, gradients)
+    }
+
+    /// Back through the motion that step `t` begins with.
+    fn moved_back(&self, mixed: &Tensor, map: &Tensor, t: i64, gradients: &mut [Tensor]) -> Tensor {
+        let (before, mixing) = self.model.advanced_back(map, &self.clip.action(t), mixed);
+        let first = self.model.writing_weights().len() + self.model.drawing_weights().len();
+        for (place, gradient) in (first..).zip(&mixing) {
+            let _ = gradients[place].g_add_(gradient);
         }
         before
     }

@@ -3,7 +3,7 @@
 use tch::{Kind, Reduction, Tensor};
 use world_models::belief::{Clip, WorldModel, roll_out};
 use world_models::flowm::Precision;
-use world_models::flowm3d::{Flowm3d, Flowm3dConfig, Mixing};
+use world_models::flowm3d::{Flowm3d, Flowm3dConfig, Mixing, part};
 
 use crate::support::{built, random, random_clip, small, with_gradients};
 
@@ -35,6 +35,8 @@ fn going_back_by_hand_is_what_the_tape_does() {
         Flowm3dConfig { mixing: Mixing::None, sight: 1.5, ..small() },
         Flowm3dConfig { self_motion: false, sight: 0.5, ..small() },
         Flowm3dConfig { mixing: Mixing::Reflecting, ..small() },
+        Flowm3dConfig { feedback: false, velocity_embedding: true, ..small() },
+        Flowm3dConfig { feedback: false, mixing: Mixing::Reflecting, ..small() },
     ];
     for (i, config) in (20..).zip(variants) {
         let (vs, model) = built(&config);
@@ -87,6 +89,42 @@ fn a_forced_step_goes_on_from_the_true_frame() {
     let expected = tch::no_grad(|| never_on_its_own(&model, &clip));
     assert!((forced / expected - 1.0).abs() < 1e-5, "{forced}, not {expected}");
     assert!((model.loss(&clip).double_value(&[]) / expected - 1.0).abs() > 1e-6, "asked, it is on its own");
+}
+
+#[test]
+fn what_is_predicted_changes_no_map_without_feedback() {
+    let config = Flowm3dConfig { feedback: false, ..small() };
+    let (_vs, model) = built(&config);
+    let clip = random_clip(&config, 2, 3, 4, &mut random(34));
+    let mut belief = model.start(clip.batch());
+    for t in 0..3 {
+        belief = tch::no_grad(|| model.observe(&belief, &clip.action(t), &clip.frame(t)));
+    }
+    for t in 3..7 {
+        let moved = tch::no_grad(|| model.before_looking(&belief, &clip.action(t)));
+        belief = tch::no_grad(|| model.imagine(&belief, &clip.action(t)));
+        assert_eq!(*belief.part(part::MAP), moved);
+    }
+}
+
+/// Of four predicted frames two are drawn: the loss is the mean of their errors, which two they are is up to chance.
+#[test]
+fn those_frames_count_that_are_drawn() {
+    let config = Flowm3dConfig { feedback: false, teacher_forcing: 0.0, draws: 2, ..small() };
+    let (vs, model) = built(&config);
+    let clip = random_clip(&config, 2, 3, 4, &mut random(35));
+    let pictures = tch::no_grad(|| roll_out(&model, &clip));
+    let error = |t: i64| (pictures.select(1, t) - clip.frame(3 + t)).square().mean(Kind::Float).double_value(&[]);
+    let errors: Vec<f64> = (0..4).map(error).collect();
+    let pairs = || (0..4).flat_map(|a| (a + 1..4).map(move |b| (a, b)));
+    let mut met = std::collections::BTreeSet::new();
+    for index in 50..70 {
+        let (loss, gradients) = with_gradients(&vs, || model.training_loss(&clip, &mut random(index)));
+        let is_of = |&(a, b): &(usize, usize)| ((errors[a] + errors[b]) / 2.0 / loss - 1.0).abs() < 1e-5;
+        met.insert(pairs().find(is_of).expect("the mean of two errors"));
+        assert!(gradients.iter().all(|(_, gradient)| gradient.isfinite().all().int64_value(&[]) == 1));
+    }
+    assert!(met.len() > 3, "{met:?}");
 }
 
 #[test]

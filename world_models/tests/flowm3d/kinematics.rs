@@ -147,7 +147,7 @@ fn a_block_turns_round_before_a_wall_wherever_the_agent_looks() {
     let (vs, model) = built(&config);
     let weights = vs.variables();
     tch::no_grad(|| {
-        let _ = weights["reflection.weight"].fill_(0.0).narrow(1, 0, 1).fill_(4.0);
+        let _ = weights["reflection.weight"].shallow_clone().fill_(0.0).narrow(1, 0, 1).fill_(4.0);
         let _ = weights["reflection.bias"].shallow_clone().fill_(-2.0);
     });
     let velocities = config.velocities();
