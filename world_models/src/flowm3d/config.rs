@@ -28,6 +28,7 @@ pub enum Mixing {
 /// the published sizes of `flow_vit_10m` are the defaults).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "parts of a model that can be left out, each without the others")]
 pub struct Flowm3dConfig {
     /// Side of a frame, in pixels (128).
     pub window: i64,

@@ -27,6 +27,9 @@ pub enum Motion {
 pub const MOTIONS: [Motion; ACTIONS as usize] =
     [Motion::Left, Motion::Right, Motion::Forward, Motion::Still, Motion::Still];
 
+/// The action that steps forward.
+pub const FORWARD: i64 = 2;
+
 /// The last action, which does nothing.
 pub const STILL: i64 = ACTIONS - 1;
 

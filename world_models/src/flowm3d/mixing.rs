@@ -52,6 +52,14 @@ impl Mix {
         }
     }
 
+    /// Whether it takes what rests in cells `[B, D]` for walls, `[B]`; a convolution knows of none.
+    pub fn walls(&self, rest: &Tensor) -> Option<Tensor> {
+        match self {
+            Self::Convolution(_) => None,
+            Self::Reflection(gate) => Some(wallness(rest, gate).squeeze_dim(1).gt(0.0)),
+        }
+    }
+
     /// `[B, V, S, S, D]` -> the same, in tensor operations.
     pub fn apply(&self, map: &Tensor) -> Tensor {
         match self {
@@ -64,12 +72,16 @@ impl Mix {
 /// The gate's logit is so many times a linear map: few weights have to grow far, and an optimiser's step is as long for all.
 const STEEP: f64 = 32.0;
 
+/// `[.., D]` -> `[.., 1]`: the logit of what rests in a cell being a wall.
+fn wallness(rest: &Tensor, [weight, bias]: &[Tensor; 2]) -> Tensor {
+    rest.linear(weight, Some(bias)) * STEEP
+}
+
 /// `[B, V, S, S, D]` -> the same. Where a wall is ahead, opposite channels change places: what has come as far as it can goes back from
 /// there, and what would come out of the wall goes back into it. Nothing grows.
-fn reflect(map: &Tensor, [weight, bias]: &[Tensor; 2]) -> Tensor {
+fn reflect(map: &Tensor, gate: &[Tensor; 2]) -> Tensor {
     let (rest, moving) = (map.narrow(1, 0, 1), map.slice(1, 1, None, 1));
-    let wall = rest.squeeze_dim(1).linear(weight, Some(bias)) * STEEP; // [B, S, S, 1]
-    let wall = wall.sigmoid();
+    let wall = wallness(&rest.squeeze_dim(1), gate).sigmoid(); // [B, S, S, 1]
     let ahead: Vec<Tensor> = VELOCITIES[1..].iter().map(|[right, down]| wall.roll([-down, -right], [1, 2])).collect();
     let free = 1.0 - Tensor::stack(&ahead, 1); // [B, V - 1, S, S, 1]
     let opposite = |x: &Tensor| x.roll([2i64], [1i64]);

@@ -10,7 +10,7 @@ use simulators::rng::{Purpose, Rng, Seed, stream};
 use tch::{Device, Kind, Tensor, nn};
 
 use super::config::Flowm3dConfig;
-use super::geometry::{self, ACTIONS, MOTIONS, STILL};
+use super::geometry::{self, ACTIONS, FORWARD, MOTIONS, STILL};
 use super::layers::{Block, Linear, Maker, Norm, ReadingBlock};
 use super::mixing::{Mix, Mixer};
 use super::unroll;
@@ -178,11 +178,21 @@ impl Flowm3d {
         &self.config
     }
 
-    /// Which motion of [`MOTIONS`] each action is, `[B, 5]` -> `[B]`. Where no action was taken, nothing moves.
-    fn motions(&self, action: &Tensor) -> Tensor {
+    /// Which motion of [`MOTIONS`] each action is, `[B, 5]` -> `[B]`. Where no action was taken, nothing moves, nor does an agent before
+    /// what it takes for a wall.
+    fn motions(&self, map: &Tensor, action: &Tensor) -> Tensor {
         assert_eq!(action.size()[1..], [ACTIONS], "an action is one of {ACTIONS}, as so many numbers");
         let still = Tensor::full([action.size()[0]], STILL, (Kind::Int64, action.device()));
-        if self.config.self_motion { action.argmax(1, false).where_self(&taken(action), &still) } else { still }
+        if !self.config.self_motion {
+            return still;
+        }
+        let motions = action.argmax(1, false).where_self(&taken(action), &still);
+        let middle = self.config.map_side / 2;
+        let ahead = map.detach().select(1, 0).select(1, middle).select(1, middle + 1); // [B, D]
+        match self.mixing.as_ref().and_then(|mix| tch::no_grad(|| mix.walls(&ahead))) {
+            Some(wall) => still.where_self(&wall.logical_and(&motions.eq(FORWARD)), &motions),
+            None => motions,
+        }
     }
 
     /// `[B, V, S, S, D]` with its places in the order that a row of `table` `[5, V S S]` has for each sample.
@@ -196,7 +206,7 @@ impl Flowm3d {
 
     /// The map after blocks have flowed on and the agent has moved by `action` `[B, 5]`. It may have any number of features.
     pub fn moved(&self, map: &Tensor, action: &Tensor) -> Tensor {
-        Self::rearranged(map, &self.tables.sources, &self.motions(action))
+        Self::rearranged(map, &self.tables.sources, &self.motions(map, action))
     }
 
     /// The map after `action` `[B, 5]`, before anything is written into it: moved, and its velocity channels mixed.
@@ -213,7 +223,7 @@ impl Flowm3d {
         match &self.mixing {
             None => self.moved(map, action),
             Some(Mix::Convolution(weight)) if map.device() == Device::Cpu => {
-                self.mixer(weight).moved_and_mixed(map, &self.places(action))
+                self.mixer(weight).moved_and_mixed(map, &self.places(map, action))
             }
             Some(mix) => tch::no_grad(|| mix.apply(&self.moved(map, action))),
         }
@@ -221,11 +231,11 @@ impl Flowm3d {
 
     /// The way back through [`Self::advanced`]: of the gradient of what came of it, that of `map`, and those of the mixing's weights.
     pub(super) fn advanced_back(&self, map: &Tensor, action: &Tensor, gradient: &Tensor) -> (Tensor, Vec<Tensor>) {
-        let moved_back = |gradient| Self::rearranged(gradient, &self.tables.targets, &self.motions(action));
+        let moved_back = |gradient| Self::rearranged(gradient, &self.tables.targets, &self.motions(map, action));
         let mix = match &self.mixing {
             None => return (moved_back(gradient), Vec::new()),
             Some(Mix::Convolution(weight)) if map.device() == Device::Cpu => {
-                let (mixer, places, gradient) = (self.mixer(weight), self.places(action), gradient.contiguous());
+                let (mixer, places, gradient) = (self.mixer(weight), self.places(map, action), gradient.contiguous());
                 return (mixer.back(&gradient, &places), vec![mixer.weight_gradient(map, &gradient, &places)]);
             }
             Some(mix) => mix,
@@ -244,8 +254,8 @@ impl Flowm3d {
     }
 
     /// The motion of each sample.
-    fn places(&self, action: &Tensor) -> Vec<&[u32]> {
-        let motions: Vec<i64> = Vec::try_from(self.motions(action)).expect("one number for each sample");
+    fn places(&self, map: &Tensor, action: &Tensor) -> Vec<&[u32]> {
+        let motions: Vec<i64> = Vec::try_from(self.motions(map, action)).expect("one number for each sample");
         motions.into_iter().map(|motion| self.tables.places[motion as usize].as_slice()).collect()
     }
 

@@ -33,12 +33,16 @@ pub fn alone(clip: &Clip) -> Vec<Turn> {
 pub fn by_chance(config: &Flowm3dConfig, clip: &Clip, rng: &mut Rng) -> Vec<Turn> {
     let mut turns = alone(clip);
     let (seen, predicted) = turns.split_at_mut(clip.context as usize);
-    predicted.iter_mut().for_each(|turn| turn.forced = rng.random_bool(config.teacher_forcing));
+    for turn in predicted.iter_mut() {
+        turn.forced = rng.random_bool(config.teacher_forcing);
+    }
     for turns in [seen, predicted] {
         let draws = config.draws as usize;
         if (1..turns.len()).contains(&draws) {
-            turns.iter_mut().for_each(|turn| turn.draws = false);
-            sample(rng, turns.len(), draws).iter().for_each(|at| turns[at].draws = true);
+            let drawn = sample(rng, turns.len(), draws).into_vec();
+            for (at, turn) in turns.iter_mut().enumerate() {
+                turn.draws = drawn.contains(&at);
+            }
         }
     }
     turns

@@ -120,7 +120,7 @@ fn those_frames_count_that_are_drawn() {
     let mut met = std::collections::BTreeSet::new();
     for index in 50..70 {
         let (loss, gradients) = with_gradients(&vs, || model.training_loss(&clip, &mut random(index)));
-        let is_of = |&(a, b): &(usize, usize)| ((errors[a] + errors[b]) / 2.0 / loss - 1.0).abs() < 1e-5;
+        let is_of = |&(a, b): &(usize, usize)| (f64::midpoint(errors[a], errors[b]) / loss - 1.0).abs() < 1e-5;
         met.insert(pairs().find(is_of).expect("the mean of two errors"));
         assert!(gradients.iter().all(|(_, gradient)| gradient.isfinite().all().int64_value(&[]) == 1));
     }
