@@ -32,7 +32,7 @@ case $1 in
 data)
     collect room 4000 0
     collect unseen 64 1000 --set frames=290
-    collect unseen512 512 5000 --set frames=100
+    collect probe 256 5000 --set frames=290
     collect rest 4000 20 --truth none --set frames=120 --set world.moving=false --set world.fewest=3 --set world.most=7
     ;;
 flowm)

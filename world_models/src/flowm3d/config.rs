@@ -20,7 +20,8 @@ pub enum Mixing {
     /// As it was evidently meant: every feature of every channel stays as it is.
     Corrected,
     /// Ours: what moves turns round before what rests, where a gate says that what rests in the cell ahead is a wall. It is the same for
-    /// every velocity, so turns and motions change nothing about it, and what is out of view turns round as well.
+    /// every velocity, so turns and motions change nothing about it, and what is out of view turns round as well. An agent that would step
+    /// into a wall stays where it is.
     Reflecting,
 }
 
@@ -63,7 +64,8 @@ pub struct Flowm3dConfig {
     /// published), whatever else they have in common: so attention begins along lines of sight, rather than having to find them.
     pub sight: f64,
     /// Whether what is predicted is written into the map like what is seen (true, as published). A prediction holds nothing that the map
-    /// does not; where it is not written, the map only moves on, and remembers as well after a hundred steps as after one.
+    /// does not; where it is not written, the map only moves on, and remembers as well after a hundred steps as after one. (Without
+    /// `self_motion`, nothing but writing tells the map of a turn.)
     pub feedback: bool,
     /// How many of the frames that a clip predicts training draws, others each time, and as many of those seen that it draws again
     /// (0: all). Fewer only without feedback: what is not written is of no use to later frames, and drawing is most of the work.
