@@ -204,7 +204,8 @@ impl Flowm3d {
         map.reshape([b * places, size[4]]).index_select(0, &index).view(size.as_slice())
     }
 
-    /// The map after blocks have flowed on and the agent has moved by `action` `[B, 5]`. It may have any number of features.
+    /// The map after blocks have flowed on and the agent has moved by `action` `[B, 5]`. It may have any number of features, unless a gate
+    /// reads them (`mixing = "reflecting"`).
     pub fn moved(&self, map: &Tensor, action: &Tensor) -> Tensor {
         Self::rearranged(map, &self.tables.sources, &self.motions(map, action))
     }
@@ -378,7 +379,7 @@ impl WorldModel for Flowm3d {
         belief.part(part::FRAME).shallow_clone()
     }
 
-    /// Of the model as it is asked: every prediction is written as it is.
+    /// Of the model as it is asked: no step is forced, and every frame counts.
     fn loss(&self, clip: &Clip) -> Tensor {
         unroll::loss(self, clip, &unroll::alone(clip))
     }
