@@ -52,7 +52,7 @@ pub struct Flowm3dConfig {
     /// Whether the map has a channel for each velocity of a block, and one for what rests; `false` is the ablation "no VC".
     pub velocity_channels: bool,
     /// Whether tokens of the map say which velocity they have, as the agent sees it (false, as published; an option of the published code).
-    /// With it a model can keep what rests and what moves apart before it has seen them twice.
+    /// With it a model may keep what rests and what moves apart before it has seen them twice.
     pub velocity_embedding: bool,
     /// Whether the map moves against the agent; `false` is the ablation "no SME", which is told the action as a token.
     pub self_motion: bool,
